@@ -1,0 +1,215 @@
+"""The driver port: what a technology must offer to be measured.
+
+A driver knows the host; an instance is one running process tree, container or guest. A driver is small: it starts
+something and hands over the wire. It has no clock, no retry, no statistics and prints nothing.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from .clock import Clock, MonotonicClock
+from .model import Accelerator, Notice, Spec
+
+if TYPE_CHECKING:
+    from .leases import Lease
+    from .rootfs import Rootfs
+
+LABEL_RUN = "tare.run"
+LABEL_INSTANCE = "tare.instance"
+
+
+class Kind(StrEnum):
+    """What a driver's instances are."""
+
+    PROCESS = "process"
+    CONTAINER = "container"
+    VM = "vm"
+
+
+class Channel(Protocol):
+    """One end of a byte stream. Never blocks: what waits is the clock."""
+
+    def fileno(self) -> int: ...
+    def recv(self) -> bytes | None:
+        """What there is; b"" at end of file; None where there is nothing yet (a frame is not whole)."""
+
+    def send(self, data: bytes) -> int:
+        """Send what fits now and return how much that was. Raises OSError when the other end is gone."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """What an instance is reached by. Both are read from before the start."""
+
+    wire: Channel
+    console: Channel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Where an instance's cost is to be read on the host. What is not known stays empty: it is then 'not there'."""
+
+    pids: tuple[int, ...] = ()
+    """Processes that exist because of the instance, beside those in its cgroups."""
+    cgroups: tuple[Path, ...] = ()
+    """Folders of its cgroup, in every hierarchy that has one."""
+    files: tuple[Path, ...] = ()
+    """Files and folders that exist because of this one instance."""
+    image_bytes: int | None = None
+    """Bytes on disk that all instances share."""
+    unavailable: str = ""
+    """Why memory or disk cannot be read (an engine on another host, root needed), where they can't."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One step of a ladder of checks."""
+
+    name: str
+    ok: bool
+    seen: str
+    """The evidence: a version, a path, an engine's own words."""
+    fix: str = ""
+    """What to do when it is not ok; a command line where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """What can run here, rung by rung: the last rung of a driver that cannot run is the one that failed."""
+
+    rungs: tuple[Rung, ...]
+    accelerator: Accelerator = "none"
+    notices: tuple[Notice, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return all(rung.ok for rung in self.rungs)
+
+    @property
+    def failed(self) -> Rung | None:
+        """The first rung that is not ok."""
+        return next((rung for rung in self.rungs if not rung.ok), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What accelerates a driver's instances in this run, and what there is to say about it."""
+
+    accelerator: Accelerator
+    notices: tuple[Notice, ...] = ()
+    evidence: str = ""
+    """Why KVM was not taken, where it wasn't: the device's, libvirt's or QEMU's own words, the console's end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something of ours that a dead run left on the host."""
+
+    kind: str
+    name: str
+    remove: Callable[[], None] = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What a driver is told about the run that it serves. A driver that only checks has none."""
+
+    run: str
+    folder: Path
+    """The run's own folder on the host, short and reachable for an unprivileged QEMU; gone when the run ends."""
+    lease: Lease
+    """Where what a driver makes on the host is written down before it is made."""
+    cpus: tuple[int, ...]
+    """The host CPUs that instances run on."""
+
+
+class Instance(ABC):
+    """One running process tree, container or guest."""
+
+    id: str
+
+    @abstractmethod
+    def attach(self) -> Streams:
+        """The wire, and the console where there is one. Before the start."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it. Returns when the platform says that it started, which may be after READY."""
+
+    @abstractmethod
+    def accelerator(self) -> Accelerator:
+        """Read back from the running instance's own monitor, never assumed; `none` on the host's kernel."""
+
+    @abstractmethod
+    def accounts(self) -> Accounts:
+        """Where its cost is to be read, while it runs."""
+
+    @abstractmethod
+    def diagnostics(self) -> Mapping[str, bytes]:
+        """Evidence for a failed trial, by file name: the domain's XML, the engine's log. Never raises."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Kill it at once, as pulling the plug does, the same for every driver. In any state, twice too."""
+
+    @abstractmethod
+    def destroy(self) -> None:
+        """Leave nothing of it on the host. In any state, twice too."""
+
+
+class Driver(ABC):
+    """The adapter to one technology."""
+
+    name: str
+    kind: Kind
+    clock: Clock = MonotonicClock()
+    """The time that its instances live in: the host's; only the fake has one of its own."""
+
+    @abstractmethod
+    def check(self, *, fresh: bool = False) -> Support:
+        """A ladder of checks; each failed rung names its own fix. Changes nothing that outlives it.
+
+        `fresh` repeats what would be taken from the cache.
+        """
+
+    @abstractmethod
+    def describe(self) -> Mapping[str, str]:
+        """Versions and settings, stored with the run."""
+
+    @abstractmethod
+    def open(self, context: RunContext) -> None:
+        """Begin to serve a run: start the private engine, open the connection. `close` undoes it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what `open` began. In any state, twice too."""
+
+    @abstractmethod
+    def prepare(self, rootfs: Rootfs) -> None:
+        """Make of the rootfs what this driver runs. Idempotent, never timed."""
+
+    @abstractmethod
+    def resolve(self, asked: str, *, fresh: bool = False) -> Resolution:
+        """What will accelerate the instances, where `auto`, `kvm` or `tcg` was asked for. After `prepare`.
+
+        Raises DriverUnavailable when `kvm` was asked for and does not work, with the reason that was seen.
+        """
+
+    @abstractmethod
+    def create(self, spec: Spec, *, name: str) -> Instance:
+        """Make an instance without running it, all or nothing, labelled with the run and its own name.
+
+        Raises InstanceError with the engine's own words.
+        """
+
+    @abstractmethod
+    def leftovers(self, live_runs: Sequence[str]) -> Sequence[Leftover]:
+        """Ours, by label, from runs that are not alive."""

@@ -1,0 +1,133 @@
+"""What a number means: the metric's record, and the definitions of the lifecycle and footprint metrics.
+
+A workload declares its own metrics beside its parser; all are found through the registry.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from .model import Record
+
+
+class Metric(Record, frozen=True, kw_only=True):
+    """One thing that is measured, the same for every technology."""
+
+    name: str
+    """Dotted, from general to particular: `boot.ready`."""
+    unit: str
+    """The SI base unit: s, B, 1/s, or 1 for a count."""
+    better: Literal["lower", "higher", "neither"]
+    scale: Literal["ratio", "difference", "exact"] = "ratio"
+    """How two arms are compared: exp of a difference of logs; in the metric's own unit; or as such."""
+    resolution: float = 0.0
+    """The least difference that the instrument can see, in the unit."""
+    region: float = 0.05
+    """The region that does not matter: a share on the ratio scale, in the unit on the difference scale."""
+    title: str
+    """As a table's row says it: `Boot to ready`."""
+    definition: str
+    """With its start and stop events."""
+
+
+def _boot(name: str, title: str, definition: str) -> Metric:
+    return Metric(
+        name=f"boot.{name}",
+        unit="s",
+        better="lower",
+        resolution=1e-4,
+        title=title,
+        definition=f"{definition} On the host's CLOCK_MONOTONIC, from the moment the instance was asked for.",
+    )
+
+
+CLOCK_TICK = 0.01
+"""Seconds: the resolution of /proc/stat (USER_HZ is 100 on every architecture that is supported)."""
+
+BOOT = (
+    _boot("created", "Created", "The object exists and nothing of it has run: its disk and cgroup are part of it."),
+    _boot("started", "Start issued", "The start (or a paused guest's resume) is issued."),
+    _boot("start_returned", "Start returned", "The call that starts it returns, which may be after it is ready."),
+    _boot("kernel", "Kernel speaks", "Guests only: the first byte on the console."),
+    _boot("init", "Init runs", "Guests only: the marker line that the init of the initramfs writes to the console."),
+    _boot("ready", "Boot to ready", "The host reads the first byte of the agent's READY."),
+    _boot("first_command", "First command", "The host reads the end of the answer to the first `true`."),
+    Metric(
+        name="boot.cpu",
+        unit="s",
+        better="lower",
+        resolution=CLOCK_TICK,
+        title="CPU time of a boot",
+        definition="Host CPU seconds from the request to the first command: the change of the host's busy time in "
+        "/proc/stat, less this program's own and less the idle rate just before; not given when other load showed.",
+    ),
+)
+
+FLOOR = Metric(
+    name="floor.run",
+    unit="s",
+    better="neither",
+    resolution=1e-4,
+    title="Measurement floor",
+    definition="The time that an empty command takes from the host's RUN to its DONE: no number that is driven "
+    "through the agent can be told apart from another by less.",
+)
+
+STOP = Metric(
+    name="stop.stopped",
+    unit="s",
+    better="lower",
+    resolution=1e-4,
+    title="Hard stop",
+    definition="From asking for the instance to be killed, to the end of file on its wire (or, where that comes "
+    "first, its process's pidfd): never the return of the call.",
+)
+
+LIFECYCLE = (*BOOT, FLOOR, STOP)
+
+
+def _memory(name: str, title: str, definition: str) -> Metric:
+    return Metric(
+        name=f"memory.{name}",
+        unit="B",
+        better="lower",
+        scale="difference",
+        resolution=256 * 1024,
+        region=4 * 1024 * 1024,
+        title=title,
+        definition=f"{definition} Idle, read at READY + 1.0 s.",
+    )
+
+
+MEMORY = (
+    _memory(
+        "pss",
+        "Memory (PSS)",
+        "Proportional set size, summed over every process that exists because of the instance (payload, shim, VMM), "
+        "found by cgroup and by parentage from what the engine says.",
+    ),
+    _memory("uss", "Memory (USS)", "Memory that only these processes map: private clean and dirty pages, summed."),
+    _memory("anon", "Cgroup: anonymous", "Anonymous memory charged to the instance's cgroup."),
+    _memory("file", "Cgroup: page cache", "Page cache charged to the instance's cgroup, tmpfs included."),
+    _memory("kernel", "Cgroup: kernel", "Kernel memory charged to the instance's cgroup."),
+)
+
+DISK = (
+    Metric(
+        name="disk.image",
+        unit="B",
+        better="lower",
+        scale="exact",
+        title="Image on disk",
+        definition="Bytes allocated on the host once for all instances: the image, and for guests their kernel and "
+        "initramfs too.",
+    ),
+    Metric(
+        name="disk.instance",
+        unit="B",
+        better="lower",
+        scale="exact",
+        title="Disk for each instance",
+        definition="Bytes allocated on the host because one instance has started: its overlay, layer or work folder.",
+    ),
+)

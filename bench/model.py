@@ -1,0 +1,230 @@
+"""The records: what is planned, what was measured, and what is stored.
+
+All are frozen and hold SI base units (seconds, bytes, events per second). Their field names are the names in
+`trials.jsonl` and `manifest.json`; other tools rely on them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+
+Role = Literal["warmup", "measured"]
+Status = Literal["ok", "failed", "timeout", "skipped"]
+Accelerator = Literal["none", "kvm", "tcg", "simulated"]
+"""`none`: the instance runs on the host's kernel and has no accelerator to name; `simulated`: the fake driver."""
+
+Scalar = str | int | float | bool
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """The base of every record: immutable, built by keyword."""
+
+
+class Spec(Record, frozen=True, kw_only=True):
+    """What an instance is given: the same for every arm, but where an arm differs in an axis on purpose."""
+
+    vcpus: int
+    memory: int
+    """Bytes. A limit for a container, the size of a guest (its kernel included)."""
+    rootfs: str = ""
+    """The digest of the root filesystem, `sha256:...`; empty until it has been built."""
+    network: Literal["none"] = "none"
+    disk: int = 1 << 30
+    """Bytes of room that a guest's disk has beyond the rootfs itself."""
+    init: Literal["agent"] = "agent"
+
+
+class Arm(Record, frozen=True, kw_only=True):
+    """One side of a comparison."""
+
+    name: str
+    driver: str
+    options: dict[str, str] = {}
+    spec: Spec
+
+
+class Cell(Record, frozen=True, kw_only=True):
+    """The key of every table: which arm did which workload with which parameters."""
+
+    arm: str
+    driver: str
+    accelerator: Accelerator
+    workload: str
+    params: dict[str, Scalar] = {}
+    spec: Spec
+
+
+class Sample(Record, frozen=True, kw_only=True):
+    """One measured value of one metric; never a mean."""
+
+    metric: str
+    value: float
+    unit: str
+    error: float | None = None
+    """Half the width of the interval, in the same unit, where the value was polled rather than stamped."""
+
+
+class Trial(Record, frozen=True, kw_only=True):
+    """One planned execution of a cell: a line of `trials.jsonl`."""
+
+    trial: str
+    cell: Cell
+    instance: str
+    """The instance's id, the same for all trials that shared one; empty when none was made."""
+    age_s: float | None
+    """Seconds from the instance's READY to the start of the trial; None for `boot` and where it never was ready."""
+    block: int
+    position: int
+    """The place of the trial's session in its block, from 0."""
+    role: Role
+    status: Status
+    started_at: str
+    """UTC, ISO 8601. For people: it is never subtracted from another."""
+    samples: list[Sample] = []
+    reason: str = ""
+    """Why a trial that is not ok is not; empty when it is."""
+    artifacts: list[str] = []
+    """Paths below the run's folder."""
+    facts: dict[str, str] = {}
+    """What was read as text rather than as a number, e.g. `kernel_release`."""
+
+
+class Notice(Record, frozen=True, kw_only=True):
+    """A warning as data."""
+
+    code: str
+    """Stable, kebab-case, e.g. `emulated`."""
+    subject: str
+    """What it is about: a driver, an arm, the host."""
+    message: str
+    hint: str = ""
+
+
+class WorkloadPlan(Record, frozen=True, kw_only=True):
+    """One workload as it was planned."""
+
+    name: str
+    params: dict[str, Scalar] = {}
+    blocks: int | None = None
+    """In how many measured blocks it runs; None: in all of them."""
+
+
+class Plan(Record, frozen=True, kw_only=True):
+    """What is to be measured, whole: arms x workloads, and how many blocks of them."""
+
+    arms: list[Arm]
+    workloads: list[WorkloadPlan]
+    baseline: str
+    """The name of the arm that ratios are taken against."""
+    rounds: int
+    """Measured blocks."""
+    warmup: int = 1
+    """Blocks before them, kept in the file with the role warmup."""
+    seed: int = 0
+    max_time: float | None = None
+    """Seconds that the measuring may take; None: as long as the rounds need."""
+    accelerator: Literal["auto", "kvm", "tcg"] = "auto"
+    boot_deadline: float = 60.0
+    """Seconds. 180 for an emulated guest."""
+    stopping_rule: str = ""
+    """In words, as it stood before the first trial."""
+
+
+class RootfsFacts(Record, frozen=True, kw_only=True):
+    """Where the root filesystem came from."""
+
+    digest: str
+    recipe: str
+    """How it was made, in one line."""
+    size: int
+    """Bytes of its files."""
+    packages: dict[str, str] = {}
+    """Name to version, as the rootfs's own database says; empty where it has none."""
+
+
+class Manifest(Record, frozen=True, kw_only=True):
+    """`manifest.json`: all that is known before the first trial."""
+
+    schema_version: int = SCHEMA_VERSION
+    run: str
+    """The run's id, which is its folder's name."""
+    tare_version: str
+    started_at: str
+    command: str
+    """The command line that repeats the run."""
+    plan: Plan
+    host: dict[str, str]
+    drivers: dict[str, dict[str, str]]
+    """By driver: versions and settings, as the driver describes itself."""
+    accelerators: dict[str, Accelerator]
+    """By arm, as `check` resolved them; what an instance reports must agree."""
+    rootfs: RootfsFacts
+    notices: list[Notice] = []
+
+
+class Run(Record, frozen=True, kw_only=True):
+    """A stored execution of a plan."""
+
+    path: str
+    manifest: Manifest
+    trials: list[Trial]
+    notices: list[Notice] = []
+    """The manifest's, and what was noticed when it was loaded (a torn last line)."""
+    finished: bool = True
+    """False where the run was interrupted; what is there is whole all the same."""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether any arm was the fake driver: such a run is watermarked SIMULATED everywhere."""
+        return "simulated" in self.manifest.accelerators.values()
+
+    @property
+    def emulated(self) -> list[str]:
+        """The names of the arms whose guests ran without KVM."""
+        return [arm for arm, accelerator in self.manifest.accelerators.items() if accelerator == "tcg"]
+
+    def frame(self) -> pd.DataFrame:
+        """The tidy table: one row a sample, with the trial's fields beside it.
+
+        Columns: trial, arm, driver, accelerator, workload, params (canonical JSON), instance, age_s, block,
+        position, role, status, metric, value, unit, error. A trial without samples has no row here.
+        """
+        import pandas as pd
+
+        columns = ["trial", "arm", "driver", "accelerator", "workload", "params", "instance", "age_s", "block"]
+        columns += ["position", "role", "status", "metric", "value", "unit", "error"]
+        rows = [
+            (
+                trial.trial,
+                trial.cell.arm,
+                trial.cell.driver,
+                trial.cell.accelerator,
+                trial.cell.workload,
+                canonical(trial.cell.params),
+                trial.instance,
+                trial.age_s,
+                trial.block,
+                trial.position,
+                trial.role,
+                trial.status,
+                sample.metric,
+                sample.value,
+                sample.unit,
+                sample.error,
+            )
+            for trial in self.trials
+            for sample in trial.samples
+        ]
+        return pd.DataFrame(rows, columns=columns)
+
+
+def canonical(params: dict[str, Scalar]) -> str:
+    """Parameters as one line of JSON with sorted keys: equal text for equal parameters."""
+    return msgspec.json.encode(dict(sorted(params.items()))).decode()
