@@ -1,0 +1,220 @@
+"""Control groups, v1 and v2 and both side by side: found, made, read, ended."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from . import processes
+
+PARENT = "tare"
+"""The one folder, in each hierarchy, that holds all of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchies:
+    """Where the control groups of this host are mounted."""
+
+    v1: Mapping[str, Path]
+    """By controller."""
+    v2: Path | None
+    v2_controllers: frozenset[str]
+
+    @property
+    def version(self) -> str:
+        """`v1`, `v2`, `hybrid` (v1 controllers with a v2 hierarchy beside them) or `none`."""
+        if self.v2 is None:
+            return "v1" if self.v1 else "none"
+        return "hybrid" if "memory" in self.v1 or "cpuset" in self.v1 else "v2"
+
+
+@cache
+def hierarchies() -> Hierarchies:
+    """Read /proc/self/mounts once: hierarchies don't move while a host is up."""
+    v1: dict[str, Path] = {}
+    v2 = None
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, where, kind, options, *_ = line.split()
+        if kind == "cgroup":
+            v1 |= {option: Path(where) for option in options.split(",") if option not in ("rw", "ro")}
+        elif kind == "cgroup2" and v2 is None:
+            v2 = Path(where)
+    controllers = frozenset((v2 / "cgroup.controllers").read_text().split()) if v2 else frozenset()
+    return Hierarchies(v1, v2, controllers)
+
+
+def of_process(pid: int) -> tuple[Path, ...]:
+    """The folders of a process's cgroup, in each hierarchy where it is not in the root. Empty when it is gone."""
+    found = hierarchies()
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return ()
+    folders = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        mount = found.v1.get(controllers.split(",")[0]) if controllers else found.v2
+        if mount is not None and path != "/":
+            folders.append(mount / path.lstrip("/"))
+    return tuple(dict.fromkeys(folders))
+
+
+def planned(name: str) -> tuple[Path, ...]:
+    """The folders that `make` would make for an instance of that name."""
+    found = hierarchies()
+    mounts = [found.v1[controller] for controller in ("cpuset", "memory", "cpuacct", "pids") if controller in found.v1]
+    if found.v2 is not None:
+        mounts.append(found.v2)
+    return tuple(mount / PARENT / name for mount in dict.fromkeys(mounts))
+
+
+def roots(name: str) -> list[Path]:
+    """The folder of that name at the top of every hierarchy, there or not."""
+    found = hierarchies()
+    mounts = [*found.v1.values(), *([found.v2] if found.v2 else [])]
+    return [mount / name for mount in dict.fromkeys(mounts)]
+
+
+def make(name: str, cpus: Sequence[int], memory: int) -> tuple[Path, ...]:
+    """Make a cgroup on those CPUs with that much memory (bytes, no swap) and return its folders.
+
+    Raises OSError where none can be made (read-only, not delegated); what was made by then is removed.
+    """
+    made: list[Path] = []
+    try:
+        for folder in planned(name):
+            _enable_below(folder.parent.parent)
+            folder.parent.mkdir(exist_ok=True)
+            _enable_below(folder.parent)
+            folder.mkdir()
+            made.append(folder)
+            _limit(folder, ",".join(map(str, cpus)), memory)
+    except OSError:
+        remove(made)
+        raise
+    return tuple(made)
+
+
+def _enable_below(folder: Path) -> None:
+    """v2 only: what a child may have must be switched on in its parent. v1's cpuset must be inherited by hand."""
+    control = folder / "cgroup.subtree_control"
+    if control.exists():
+        there = set((folder / "cgroup.controllers").read_text().split())
+        wanted = {"cpuset", "memory", "pids"} & there - set(control.read_text().split())
+        if wanted:
+            control.write_text(" ".join(f"+{each}" for each in sorted(wanted)))
+    elif (folder / "cpuset.cpus").exists() and not (folder / "cpuset.cpus").read_text().strip():
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            (folder / name).write_text((folder.parent / name).read_text())
+
+
+def _limit(folder: Path, cpus: str, memory: int) -> None:
+    if (folder / "cpuset.cpus").exists():
+        mems = folder.parent / "cpuset.mems"
+        inherited = mems.read_text().strip() if mems.exists() else ""
+        if inherited:
+            (folder / "cpuset.mems").write_text(inherited)
+        (folder / "cpuset.cpus").write_text(cpus)
+    if (folder / "memory.max").exists():
+        (folder / "memory.max").write_text(str(memory))
+        if (folder / "memory.swap.max").exists():
+            (folder / "memory.swap.max").write_text("0")
+    elif (folder / "memory.limit_in_bytes").exists():
+        (folder / "memory.limit_in_bytes").write_text(str(memory))
+        with contextlib.suppress(OSError):  # there only where swap is accounted
+            (folder / "memory.memsw.limit_in_bytes").write_text(str(memory))
+
+
+def pids(folders: Iterable[Path]) -> list[int]:
+    """Every process in these cgroups and those below them."""
+    found: set[int] = set()
+    for folder in folders:
+        for procs in [folder / "cgroup.procs", *folder.glob("**/cgroup.procs")]:
+            with contextlib.suppress(FileNotFoundError, OSError):
+                found |= {int(line) for line in procs.read_text().split()}
+    return sorted(found - {0})
+
+
+def kill(folders: Sequence[Path]) -> list[int]:
+    """Kill every process in these cgroups at once and return which they were."""
+    there = pids(folders)
+    at_once = next((each / "cgroup.kill" for each in folders if (each / "cgroup.kill").exists()), None)
+    if at_once is not None:
+        at_once.write_text("1")
+    else:
+        for pid in there:
+            processes.kill(pid)
+    return there
+
+
+def remove(folders: Sequence[Path], *, seconds: float = 5.0) -> None:
+    """Kill what is in them, remove them and those below them, then our parent folder if it is empty now.
+
+    Raises OSError when one stays: a process of it that cannot be killed.
+    """
+    there = kill(folders)
+    for pid in there:
+        processes.wait_gone(pid, None, seconds)
+    for folder in folders:
+        below = sorted((entry for entry in folder.glob("**/") if entry != folder), reverse=True)
+        for each in [*below, folder]:
+            _rmdir(each)
+        with contextlib.suppress(OSError):
+            if folder.parent.name == PARENT:
+                folder.parent.rmdir()
+
+
+def _rmdir(folder: Path) -> None:
+    """rmdir; a process that has just been reaped may hold its cgroup for one more moment."""
+    for attempt in range(200):
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or attempt == 199:
+                raise
+            select.select([], [], [], 0.005)
+        else:
+            return
+
+
+def memory_split(folders: Iterable[Path]) -> dict[str, int]:
+    """Bytes charged to a cgroup: `anon`, `file` (page cache and tmpfs) and `kernel`; empty where it is not accounted.
+
+    v2's memory.stat has all three. v1: rss, cache, and memory.kmem.usage_in_bytes (absent on kernels since 6.1's
+    deprecation: then `kernel` is not there).
+    """
+    for folder in folders:
+        stat = folder / "memory.stat"
+        if not stat.exists():
+            continue
+        values = {key: int(value) for key, value in (line.split() for line in stat.read_text().splitlines())}
+        if "anon" in values:
+            return {name: values[name] for name in ("anon", "file", "kernel") if name in values}
+        split = {"anon": values.get("total_rss", values["rss"]), "file": values.get("total_cache", values["cache"])}
+        with contextlib.suppress(OSError):
+            split["kernel"] = int((folder / "memory.kmem.usage_in_bytes").read_text())
+        return split
+    return {}
+
+
+def cpu_seconds(folders: Iterable[Path]) -> float | None:
+    """CPU seconds charged to a cgroup so far; None where it is not accounted."""
+    for folder in folders:
+        if (usage := folder / "cpuacct.usage").exists():
+            return int(usage.read_text()) / 1e9
+        if (stat := folder / "cpu.stat").exists():
+            return int(stat.read_text().split()[1]) / 1e6
+    return None
+
+
+def writable() -> bool:
+    """Whether a cgroup of our own can be made here at all."""
+    return any(os.access(folder.parent.parent, os.W_OK) for folder in planned("x"))

@@ -1,0 +1,250 @@
+"""One instance's life: created, attached, started, ready, destroyed; every milestone stamped on the host's clock.
+
+`created()` destroys whatever happens. Calls to an engine run beside the main thread, so that a Ctrl-C is seen at once;
+what is in flight is then let end before the instance is destroyed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from .clock import NS, Call, Clock, finish, sleep_until
+from .driver import Driver, Instance
+from .errors import InstanceError, InstanceTimeout
+from .guest import INIT_MARKER
+from .model import Accelerator, Spec
+from .wire import Answer, ConsoleLog, Wire
+
+DESTROY_SECONDS = 60.0
+FLOOR_RUNS = 5
+
+
+@dataclass(slots=True)
+class Live:
+    """An instance that was asked for, and what is known of it so far. Stamps are nanoseconds, one clock."""
+
+    name: str
+    clock: Clock
+    requested_at: int
+    deadline: int
+    creating: Call[Instance] | None = None
+    instance: Instance | None = None
+    wire: Wire | None = None
+    console: ConsoleLog = field(default_factory=lambda: ConsoleLog(INIT_MARKER))
+    milestones: dict[str, int] = field(default_factory=dict)
+    """By metric name without `boot.`; one that a technology doesn't have is not here."""
+    uptimes: list[tuple[int, float]] = field(default_factory=list)
+    """The host's clock (ns) and the instance's uptime (s) at each message."""
+    accelerator: Accelerator = "none"
+    evidence: dict[str, bytes] = field(default_factory=dict)
+    idle_rate: float | None = None
+    """CPU seconds a second that the host was busy with just before; None where it was not quiet: no `boot.cpu` then."""
+    busy_at_request: float | None = None
+    boot_cpu: float | None = None
+    """Host CPU seconds from the request to the first command; None where they cannot be told."""
+
+    @property
+    def ready_at(self) -> int:
+        """When it was ready. Raises KeyError before."""
+        return self.milestones["ready"]
+
+    def since_request(self) -> dict[str, float]:
+        """Each milestone in seconds from the request."""
+        return {name: (at - self.requested_at) / NS for name, at in self.milestones.items()}
+
+    def run(self, command: str, *, seconds: float) -> Answer:
+        """Run a command in it. Raises as `Wire.run` does."""
+        assert self.wire is not None
+        answer = self.wire.run(command, seconds=seconds)
+        self.uptimes.append((answer.done_at, answer.uptime))
+        return answer
+
+
+@contextlib.contextmanager
+def created(driver: Driver, spec: Spec, *, name: str, clock: Clock, seconds: float) -> Iterator[Live]:
+    """An instance that exists and has not run, destroyed at the end whatever happens.
+
+    `seconds` is the boot's deadline, from the request on. Raises InstanceError when it cannot be made. An error in
+    the body and one in destroying are both kept, as an ExceptionGroup where there are two.
+    """
+    now = clock.now()
+    live = Live(
+        name=name, clock=clock, requested_at=now, deadline=now + int(seconds * NS), busy_at_request=clock.busy()
+    )
+    try:
+        _create(driver, spec, live)
+        yield live
+    except BaseException as error:
+        _destroy_after(live, error)
+        raise
+    else:
+        destroy(live)
+
+
+def _create(driver: Driver, spec: Spec, live: Live) -> None:
+    live.creating = live.clock.begin(lambda: driver.create(spec, name=live.name))
+    if not live.clock.select([live.creating], live.deadline):
+        raise InstanceTimeout("The instance was not created before its deadline.")
+    _settle(live)
+
+
+def _settle(live: Live) -> None:
+    """Take what creating has yielded; where we were interrupted in the middle, let it end first."""
+    call = live.creating
+    if call is None:
+        return
+    if call.returned_at is None:
+        live.clock.select([call], live.clock.now() + int(DESTROY_SECONDS * NS))
+    try:
+        live.instance = call.result()
+        live.milestones["created"] = call.returned_at or live.clock.now()
+    finally:
+        live.creating = None
+        call.close()
+
+
+def boot(live: Live) -> None:
+    """Attach, start, and wait until it is ready and has answered its first command.
+
+    Raises InstanceTimeout, InstanceError with the console's end in its details.
+    """
+    instance, clock = live.instance, live.clock
+    assert instance is not None
+    streams = finish(clock, instance.attach, live.deadline, what="Attaching")
+    live.wire = Wire(streams, clock, live.console)
+    live.milestones["started"] = clock.now()
+    starting = clock.begin(instance.start)
+    try:
+        try:
+            live.milestones["ready"], uptime = live.wire.ready(live.deadline)
+        except InstanceError:
+            # A start that failed says why; the wire only says that nothing came.
+            if starting.returned_at is not None:
+                starting.result()
+            raise
+        live.uptimes.append((live.milestones["ready"], uptime))
+        live.milestones["first_command"] = live.run("true", seconds=30).checked().done_at
+        _account_cpu(live)
+        if not clock.select([starting], live.deadline):
+            raise InstanceTimeout("The start did not return before the boot's deadline.")
+        starting.result()
+        live.milestones["start_returned"] = starting.returned_at or clock.now()
+    finally:
+        starting.close()
+    if live.console.first_byte_at is not None:
+        live.milestones["kernel"] = live.console.first_byte_at
+    if live.console.marker_at is not None:
+        live.milestones["init"] = live.console.marker_at
+
+
+def _account_cpu(live: Live) -> None:
+    """The change of the host's busy time, less this program's own and less what the host did before anyway."""
+    busy = live.clock.busy()
+    if busy is not None and live.busy_at_request is not None and live.idle_rate is not None:
+        elapsed = (live.milestones["first_command"] - live.requested_at) / NS
+        live.boot_cpu = max(0.0, busy - live.busy_at_request - live.idle_rate * elapsed)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the host was busy with before an instance was asked for."""
+
+    rate: float
+    """CPU seconds a second, over the last window; 0 where it isn't known."""
+    quiet: bool
+    waited: float
+    """Seconds."""
+
+    def facts(self) -> dict[str, str]:
+        """For the trial's record, where it was not quiet at once."""
+        return {} if self.quiet else {"not settled": f"{self.rate:.2f} CPUs busy after {self.waited:.1f} s"}
+
+
+def settle(clock: Clock, *, window: float, share: float, seconds: float) -> Settled:
+    """Wait until the host is busy with less than that share of a CPU over a window, at most that many seconds.
+
+    By /proc/stat and never by load averages, which tell of minutes ago.
+    """
+    began = clock.now()
+    while True:
+        at, busy = clock.now(), clock.busy()
+        sleep_until(clock, at + int(window * NS))
+        after = clock.busy()
+        waited = (clock.now() - began) / NS
+        if busy is None or after is None:
+            return Settled(0.0, True, waited)
+        rate = max(0.0, after - busy) / ((clock.now() - at) / NS)
+        if rate <= share or waited >= seconds:
+            return Settled(rate, rate <= share, waited)
+
+
+def read_back(live: Live) -> Accelerator:
+    """What accelerates it, by its own monitor. Untimed."""
+    assert live.instance is not None
+    live.accelerator = finish(live.clock, live.instance.accelerator, live.clock.now() + 20 * NS, what="The monitor")
+    return live.accelerator
+
+
+def floor(live: Live) -> list[float]:
+    """What an empty command costs, in seconds, for this instance: a few times."""
+    return [live.run("true", seconds=30).checked().seconds for _ in range(FLOOR_RUNS)]
+
+
+def stop(live: Live, *, seconds: float = DESTROY_SECONDS) -> float:
+    """Kill it and return the seconds from asking to the end of file on its wire.
+
+    Raises InstanceTimeout when the end doesn't come, and what the engine's call raised.
+    """
+    assert live.instance is not None
+    assert live.wire is not None
+    asked_at = live.clock.now()
+    deadline = asked_at + int(seconds * NS)
+    call = live.clock.begin(live.instance.stop)
+    try:
+        ended_at = live.wire.wait_end(deadline)
+        if not live.clock.select([call], deadline):
+            raise InstanceTimeout("The call that kills the instance did not return.")
+        call.result()
+    finally:
+        call.close()
+    return (ended_at - asked_at) / NS
+
+
+def destroy(live: Live) -> None:
+    """Leave nothing of it. Raises InstanceError with what stayed."""
+    with contextlib.suppress(Exception):  # an instance that was never made is the error that brought us here
+        _settle(live)
+    if live.wire is not None:
+        live.wire.close()
+        live.wire = None
+    if live.instance is not None:
+        instance, live.instance = live.instance, None
+        deadline = live.clock.now() + int(DESTROY_SECONDS * NS)
+        finish(live.clock, instance.destroy, deadline, what="Destroying the instance")
+
+
+def collect_evidence(live: Live) -> None:
+    """What a failed trial keeps: the console, and what the driver knows. Never raises."""
+    evidence: dict[str, bytes] = {}
+    if live.console.text:
+        evidence["console.log"] = bytes(live.console.text)
+    if live.instance is not None:
+        diagnostics: Mapping[str, bytes] = {}
+        with contextlib.suppress(Exception):  # evidence is a help: to have none must not hide the failure itself
+            deadline = live.clock.now() + 10 * NS
+            diagnostics = finish(live.clock, live.instance.diagnostics, deadline, what="Collecting the evidence")
+        evidence |= diagnostics
+    live.evidence = evidence
+
+
+def _destroy_after(live: Live, error: BaseException) -> None:
+    if isinstance(error, Exception):
+        collect_evidence(live)
+    try:
+        destroy(live)
+    except Exception as second:  # noqa: BLE001 - both are kept
+        if isinstance(error, Exception):
+            raise ExceptionGroup("An instance failed, and could not be destroyed either.", [error, second]) from None
+        error.add_note(f"Its instance could not be destroyed: {second}")  # an interrupt stays an interrupt
