@@ -1,0 +1,208 @@
+"""What every VM driver boots: a kernel, an initramfs and a disk, made from the one rootfs without root's loop devices.
+
+The disk is a raw ext4 image that nothing writes to: each instance has a qcow2 overlay of its own on top. The
+initramfs holds a static busybox, the few modules that the kernel needs to reach disk and wire, and the agent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from tare_bench import apt, cache, rootfs, system, tarball, tool
+from tare_bench.errors import ImageError
+from tare_bench.paths import cache_dir
+
+from . import guest_kernel
+
+Say = Callable[[str], None]
+
+# `earlyprintk` (and `earlycon`) stands before `quiet`, so that the kernel's first line, "Linux version ...", is on the
+# console as early as can be and the rest is not: a serial port costs an emulated guest time for each byte.
+# `panic=-1` ends a guest that died at once, with QEMU's -no-reboot: its trial fails then and not at its deadline.
+_CONSOLE = {
+    "x86_64": "console=ttyS0 earlyprintk=ttyS0,115200",
+    "aarch64": "console=ttyAMA0 earlycon",
+}
+CMDLINE = f"{_CONSOLE.get(platform.machine(), '')} quiet panic=-1".strip()
+"""The kernel's command line in every guest."""
+
+_UUID = "7a7e0000-0000-4000-8000-000000000001"
+_MIB = 1 << 20
+_JOURNAL = 32 * _MIB
+_INODE = 256
+_RESERVED = 24 * _MIB
+"""The file system's own: 4096 clusters that ext4 keeps back when it is mounted, bitmaps, descriptors."""
+_SCHEMA = 1
+
+_FSTAB = """\
+proc /newroot/proc proc nosuid,nodev,noexec 0 0
+sys /newroot/sys sysfs nosuid,nodev,noexec 0 0
+dev /newroot/dev devtmpfs nosuid 0 0
+devpts /newroot/dev/pts devpts nosuid,noexec,mode=620,ptmxmode=666 0 0
+shm /newroot/dev/shm tmpfs nosuid,nodev,mode=1777 0 0
+tmp /newroot/tmp tmpfs nosuid,nodev,mode=1777 0 0
+tare /newroot/run/tare tmpfs nosuid,nodev,mode=0700 0 0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class GuestImage:
+    """What a guest is booted from."""
+
+    kernel: Path
+    initrd: Path
+    disk: Path
+    """Raw ext4, read-only: the base of qcow2 overlays."""
+    kernel_version: str
+    """As `uname -r` says it in the guest."""
+    kernel_digest: str
+    how: str
+    """Where the kernel came from and how the disk was made, in one line."""
+    allocated: int
+    """Bytes on disk of all three."""
+
+
+def build(source: rootfs.Rootfs, *, room: int, say: Say = rootfs.silent) -> GuestImage:
+    """The image for this rootfs with `room` bytes free on its disk, from the cache where it is there.
+
+    Raises ImageError where the kernel, the initramfs or the disk cannot be made.
+    """
+    kernel = guest_kernel.build(say=say)
+    scripts = {name: guest_file(name) for name in ("init.sh", "agent.sh")}
+    busybox = _static_busybox(say)
+    key = _key(source.digest, kernel.digest, *scripts.values(), _FSTAB, str(room), str(busybox.stat().st_size))
+    with cache.area(cache_dir() / "guest", say=say) as area:
+        folder = area / key
+        if not (folder / "image.json").is_file():
+            say("building the guest's disk and initramfs")
+            _make(area, folder, source, kernel, scripts, busybox, room)
+        return _load(folder)
+
+
+def guest_file(name: str) -> str:
+    """The text of one of the programs that run in the guest."""
+    return resources.files("tare_bench.guest").joinpath(name).read_text()
+
+
+def _static_busybox(say: Say) -> Path:
+    """The busybox that runs alone in an initramfs: one without a dynamic loader.
+
+    Where the host has another one, which the static one's package would replace, it is only downloaded.
+    """
+    for path in (Path("/bin/busybox"), Path("/usr/bin/busybox")):
+        if path.is_file() and is_static(path.read_bytes()):
+            return path
+    with cache.area(cache_dir() / "busybox", say=say) as area:
+        kept = area / "static"
+        if not kept.is_dir():
+            say("downloading busybox-static")
+            with cache.staged(area) as temporary:
+                cache.publish(apt.fetch([("busybox-static", "")], temporary), kept)
+    found = next((path for path in sorted(kept.rglob("busybox")) if path.is_file() and path.parent.name == "bin"), None)
+    if found is None or not is_static(found.read_bytes()):
+        raise ImageError("the package busybox-static holds no static busybox")
+    return found
+
+
+def is_static(program: bytes) -> bool:
+    """Whether an ELF program asks for no interpreter (it has no PT_INTERP header)."""
+    if program[:5] != b"\x7fELF\x02":
+        return False
+    table = int.from_bytes(program[0x20:0x28], "little")
+    size, count = (int.from_bytes(program[at : at + 2], "little") for at in (0x36, 0x38))
+    kinds = (program[table + number * size : table + number * size + 4] for number in range(count))
+    return b"\x03\0\0\0" not in kinds
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256("\0".join((str(_SCHEMA), *parts)).encode()).hexdigest()[:16]
+
+
+def _make(
+    area: Path,
+    folder: Path,
+    source: rootfs.Rootfs,
+    kernel: guest_kernel.Kernel,
+    scripts: dict[str, str],
+    busybox: Path,
+    room: int,
+) -> None:
+    with cache.staged(area) as temporary:
+        shutil.copyfile(kernel.image, temporary / "kernel")
+        _initramfs(temporary, kernel.modules, scripts, busybox)
+        how = _disk(temporary, source, room)
+        for name in ("kernel", "initrd", "disk.raw"):
+            (temporary / name).chmod(0o644)
+        facts = {"version": kernel.version, "digest": kernel.digest, "how": f"kernel: {kernel.how}; disk: {how}"}
+        (temporary / "image.json").write_text(json.dumps(facts, indent=1))
+        cache.publish(temporary, folder, mode=0o755)
+
+
+def _initramfs(temporary: Path, modules: tuple[Path, ...], scripts: dict[str, str], busybox: Path) -> None:
+    """A cpio archive, uncompressed: unpacking is a copy then, and an emulated guest copies faster than it inflates."""
+    tree = temporary / "initramfs"
+    for name in ("bin", "dev", "etc", "modules", "newroot", "proc", "sys"):
+        (tree / name).mkdir(parents=True)
+    shutil.copyfile(busybox, tree / "bin/busybox")
+    (tree / "init").write_text(scripts["init.sh"])
+    (tree / "agent").write_text(scripts["agent.sh"])
+    (tree / "etc/fstab").write_text(_FSTAB)
+    for module in modules:
+        shutil.copyfile(module, tree / "modules" / module.name)
+    paths = sorted(tree.rglob("*"))
+    for path in paths:
+        path.chmod(0o755 if path.is_dir() or path.name in ("init", "busybox") else 0o644)
+        os.utime(path, (tarball.EPOCH, tarball.EPOCH))
+    names = "".join(f"{path.relative_to(tree)}\0" for path in paths)
+    what = ["--create", "--null", "--format=newc", "--reproducible", "--owner=+0:+0", "--quiet"]
+    archive = tool.run(["cpio", *what, f"--directory={tree}"], stdin=names.encode())
+    (temporary / "initrd").write_bytes(archive)
+    shutil.rmtree(tree)
+
+
+def _disk(temporary: Path, source: rootfs.Rootfs, room: int) -> str:
+    """An ext4 file system with the rootfs in it, sparse. Returns how it was made, in one line."""
+    within = () if system.is_root() else tool.AS_MAPPED_ROOT
+    tree = source.tree
+    if not tree.is_dir():
+        tree = temporary / "tree"
+        rootfs.unpack(source.tar, tree, within=within)
+    size, inodes = disk_size(*tarball.extent(source.tar), room)
+    # no reserved blocks: what is free is free for the instance's root and for everyone; its tables are written now,
+    # or the guest's kernel would do it while something is being measured
+    options = ["-t", "ext4", "-F", "-q", "-m", "0", "-U", _UUID, "-N", str(inodes), "-J", f"size={_JOURNAL // _MIB}"]
+    options += ["-E", f"hash_seed={_UUID},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"]
+    fixed = {"SOURCE_DATE_EPOCH": str(tarball.EPOCH), "E2FSPROGS_FAKE_TIME": str(tarball.EPOCH)}
+    raw = temporary / "disk.new"
+    tool.run([*within, "mke2fs", *options, "-d", tree, raw, f"{size // _MIB}M"], env=fixed)
+    # mke2fs reserves its journal and tables as zeros on the host's disk; a copy with holes holds only what is there
+    tool.run([*within, "cp", "--sparse=always", raw, temporary / "disk.raw"])
+    raw.unlink()
+    if tree != source.tree:
+        tool.run([*within, "rm", "-r", tree])
+    return f"mke2fs -t ext4 -m 0, {size // _MIB} MiB"
+
+
+def disk_size(files: int, entries: int, room: int) -> tuple[int, int]:
+    """Bytes and inodes of a file system with `room` free beside these files, in whole MiB.
+
+    An inode for every 16 KiB of room, as mke2fs has it; the rest is for its tables, bitmaps and journal.
+    """
+    inodes = entries + room // 16384
+    size = (files + room + inodes * _INODE) * 1.005 + _JOURNAL + _RESERVED
+    return round(size / _MIB + 0.5) * _MIB, inodes
+
+
+def _load(folder: Path) -> GuestImage:
+    kept = json.loads((folder / "image.json").read_text())
+    kernel, initrd, disk = (folder / name for name in ("kernel", "initrd", "disk.raw"))
+    allocated = sum(path.stat().st_blocks * 512 for path in (kernel, initrd, disk))
+    return GuestImage(kernel, initrd, disk, kept["version"], kept["digest"], kept["how"], allocated)

@@ -1,0 +1,193 @@
+"""The kernel that guests boot, and the modules that its initramfs needs: the host's own, or the distribution's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tare_bench import apt, cache, system, tool
+from tare_bench.errors import ImageError
+from tare_bench.paths import cache_dir
+
+from . import kernel_file
+
+MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "ext4")
+"""What a guest needs to reach its disk and its wire; what a kernel has built in is not loaded."""
+
+_META_PACKAGES = {
+    "debian": "linux-image-cloud-{architecture}",
+    "ubuntu": "linux-image-virtual",
+}
+_APT_LISTS = Path("/var/lib/apt/lists")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel in the cache, ready to be booted by QEMU."""
+
+    version: str
+    """As `uname -r` says it."""
+    image: Path
+    """An ELF vmlinux with a PVH entry where one could be had, else the kernel as it was shipped."""
+    modules: tuple[Path, ...]
+    """Uncompressed, in the order in which they are loaded."""
+    digest: str
+    """`sha256:<hex>` of `image`."""
+    how: str
+    """Where it came from and in what form it is, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """A kernel as it is shipped: its file, and the root below which its lib/modules is."""
+
+    version: str
+    vmlinuz: Path
+    root: Path
+    how: str
+
+
+def build(*, say: Say) -> Kernel:
+    """The guest's kernel, from the cache where it is there.
+
+    The host's own where it is readable and has all that a guest needs, else the distribution's package for virtual
+    machines. Raises ImageError where neither can be had.
+    """
+    with cache.area(cache_dir() / "kernel", say=say) as area:
+        return _host_kernel(area) or _packaged_kernel(area, say)
+
+
+def _host_kernel(area: Path) -> Kernel | None:
+    version = os.uname().release
+    origin = _Origin(version, Path(f"/boot/vmlinuz-{version}"), Path("/"), "the host's own")
+    if not os.access(origin.vmlinuz, os.R_OK) or not Path(f"/lib/modules/{version}/modules.dep.bin").is_file():
+        return None
+    seen = origin.vmlinuz.stat()
+    folder = area / f"{version}-{seen.st_size:x}-{int(seen.st_mtime):x}"
+    if not (folder / "kernel.json").is_file():
+        try:
+            _make(area, folder, origin)
+        except ImageError:
+            return None  # a kernel without virtio: the distribution's own has it
+    return _load(folder)
+
+
+def _packaged_kernel(area: Path, say: Say) -> Kernel:
+    packages = _resolved(area)
+    folder = area / "_".join(packages[0])
+    if (folder / "kernel.json").is_file():
+        return _load(folder)
+    say(f"downloading the guest's kernel: {', '.join(name for name, _ in packages)}")
+    with cache.staged(area) as scratch:
+        root = apt.fetch(packages, scratch)
+        vmlinuz = next(iter(sorted((root / "boot").glob("vmlinuz-*"))), None)
+        if vmlinuz is None:
+            raise ImageError(f"the package {packages[0][0]} holds no kernel")
+        version = vmlinuz.name.removeprefix("vmlinuz-")
+        _link_modules(root)
+        tool.run(["depmod", "-b", root, version])
+        how = "package " + ", ".join(f"{name} {number}" for name, number in packages)
+        _make(area, folder, _Origin(version, vmlinuz, root, how))
+    return _load(folder)
+
+
+def _resolved(area: Path) -> list[tuple[str, str]]:
+    """The packages, asked of apt anew only when its lists have changed: that takes seconds, and each run asks."""
+    lists = _APT_LISTS.stat().st_mtime_ns if _APT_LISTS.is_dir() else 0
+    note = area / "packages.json"
+    if note.is_file() and (kept := json.loads(note.read_text()))["lists"] == lists:
+        return [(name, version) for name, version in kept["packages"]]
+    packages = _packages()
+    cache.write(note, json.dumps({"lists": lists, "packages": packages}).encode())
+    return packages
+
+
+def _packages() -> list[tuple[str, str]]:
+    """Name and version of the packages that hold the kernel and its modules, as the distribution has them today."""
+    host = system.distribution()
+    if host.id not in _META_PACKAGES:
+        raise ImageError(
+            f"no kernel for guests on {host.name}",
+            details=f"/boot/vmlinuz-{os.uname().release} is not readable, and only Debian's and Ubuntu's are known.",
+        )
+    meta = _META_PACKAGES[host.id].format(architecture=system.architecture())
+    image = _dependencies(meta, "linux-image-")
+    modules = _dependencies(image[0], "linux-modules-")
+    return [(name, _field(name, "Version")) for name in (*image[:1], *modules)]
+
+
+def _dependencies(package: str, prefix: str) -> list[str]:
+    names = re.findall(rf"\b{prefix}\d[^ ,|]*", _field(package, "Depends"))
+    if not names and prefix == "linux-image-":
+        raise ImageError(f"the package {package} names no kernel")
+    return names
+
+
+def _field(package: str, field: str) -> str:
+    try:
+        shown = tool.run(["apt-cache", "show", "--no-all-versions", package]).decode()
+    except ImageError as error:
+        raise ImageError(
+            f"the package {package}, which has the guest's kernel, is not known to apt",
+            details=error.details,
+            hint="apt-get update, or: tare setup",
+        ) from error
+    found = re.search(rf"^{field}: (.*)$", shown, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _link_modules(root: Path) -> None:
+    """Let lib/modules and usr/lib/modules be the same: a package has the one, and kmod may look for the other."""
+    old, new = root / "lib/modules", root / "usr/lib/modules"
+    for there, missing in ((new, old), (old, new)):
+        if there.is_dir() and not missing.exists():
+            missing.parent.mkdir(parents=True, exist_ok=True)
+            missing.symlink_to(there)
+
+
+def _make(area: Path, folder: Path, origin: _Origin) -> None:
+    with cache.staged(area) as temporary:
+        image, form = kernel_file.bootable(origin.vmlinuz.read_bytes())
+        (temporary / "kernel").write_bytes(image)
+        (temporary / "kernel").chmod(0o644)
+        names = []
+        for number, module in enumerate(_module_files(origin)):
+            names.append(f"{number:02}-{module.name.partition('.ko')[0]}.ko")
+            (temporary / names[-1]).write_bytes(kernel_file.decompressed(module))
+        facts = {
+            "version": origin.version,
+            "modules": names,
+            "digest": f"sha256:{hashlib.sha256(image).hexdigest()}",
+            "how": f"{origin.how}; {form}",
+        }
+        (temporary / "kernel.json").write_text(json.dumps(facts, indent=1))
+        if folder.exists():  # without its facts: not one of ours
+            shutil.rmtree(folder)
+        cache.publish(temporary, folder)
+
+
+def _module_files(origin: _Origin) -> list[Path]:
+    """What has to be loaded, dependencies first; without what the kernel has built in."""
+    found: list[Path] = []
+    for module in MODULES:
+        where = ["-d", str(origin.root), "-S", origin.version]
+        shown = tool.run(["modprobe", *where, "--show-depends", "--ignore-install", module]).decode()
+        for line in shown.splitlines():
+            verb, _, rest = line.strip().partition(" ")
+            if verb == "insmod" and (path := Path(rest.split()[0])) not in found:
+                found.append(path)
+    return found
+
+
+def _load(folder: Path) -> Kernel:
+    kept = json.loads((folder / "kernel.json").read_text())
+    modules = tuple(folder / name for name in kept["modules"])
+    return Kernel(kept["version"], folder / "kernel", modules, kept["digest"], kept["how"])
