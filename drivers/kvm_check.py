@@ -1,0 +1,83 @@
+"""The ladder of what guests need on this host. It starts nothing and changes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+from tare_bench.driver import Rung, Support
+from tare_bench.model import Notice
+
+from . import libvirt_embed
+from .libvirt_embed import Owner
+
+DEVICE = Path("/dev/kvm")
+SETUP = "tare setup"
+
+
+def ladder(owner: Owner) -> Support:
+    """Each rung with its fix; whether KVM itself works is another question, which a real guest answers."""
+    rungs = [
+        _binding(),
+        _program(libvirt_embed.emulator_name()),
+        _program("qemu-img"),
+        _driver(),
+        _accounts(),
+        _device(owner),
+    ]
+    return Support(tuple(rungs), notices=(EXPERIMENTAL,))
+
+
+EXPERIMENTAL = Notice(
+    code="libvirt-embed",
+    subject="kvm",
+    message="Guests run in libvirt's embedded QEMU driver, which its authors call experimental.",
+    hint="It needs no daemon and cannot clash with your own guests.",
+)
+
+
+def _binding() -> Rung:
+    there = find_spec("libvirt") is not None
+    fix = f"{SETUP}, then: pip install 'tare-bench[kvm]'"
+    return Rung("libvirt-python", there, "installed" if there else "not installed", fix)
+
+
+def _program(name: str) -> Rung:
+    path = shutil.which(name)
+    if path is None:
+        return Rung(name, False, "not on the PATH", SETUP)
+    answer = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, start_new_session=True)
+    return Rung(name, answer.returncode == 0, answer.stdout.splitlines()[0] if answer.stdout else answer.stderr, SETUP)
+
+
+def _driver() -> Rung:
+    """libvirt loads its QEMU driver as a module of its own, which is a package of its own."""
+    found = [*Path("/usr/lib").glob("*/libvirt/connection-driver/libvirt_driver_qemu.so")]
+    found += Path("/usr/lib64/libvirt/connection-driver").glob("libvirt_driver_qemu.so")
+    return Rung("libvirt's QEMU driver", bool(found), str(found[0]) if found else "not installed", SETUP)
+
+
+def _accounts() -> Rung:
+    """As root, libvirt refuses to open without the user and group that its distribution runs QEMU as."""
+    if os.geteuid() != 0:
+        return Rung("QEMU's user", True, "yourself")
+    missing = libvirt_embed.missing_accounts()
+    seen = f"no {' and no '.join(missing)}" if missing else "an unprivileged one"
+    return Rung("QEMU's user", not missing, seen, SETUP)
+
+
+def _device(owner: Owner) -> Rung:
+    """Where QEMU's user cannot open it, libvirt distrusts what it knows of QEMU and probes for 4 s each time."""
+    try:
+        info = DEVICE.stat()
+    except FileNotFoundError:
+        return Rung("/dev/kvm", True, "not there: guests are emulated (TCG)")
+    mode = stat.S_IMODE(info.st_mode)
+    seen = f"mode {mode:04o}, owner {info.st_uid}:{info.st_gid}"
+    reached = (info.st_gid == owner.gid and mode & 0o060 == 0o060) or mode & 0o006 == 0o006
+    own = os.geteuid() != 0 and os.access(DEVICE, os.R_OK | os.W_OK)
+    return Rung("/dev/kvm", reached or own, seen, f"{SETUP} (it gives the group kvm access, as udev's rule does)")

@@ -1,0 +1,128 @@
+"""A guest as libvirt's domain XML, built as a tree."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+METADATA = "https://github.com/tare-bench/tare/domain/1"
+"""The namespace of our labels in a domain's metadata; a name, not an address."""
+
+TCG_CACHE_MIB = 32
+"""An emulated guest's translation cache: of a fixed size, or memory figures would depend on the host's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What a guest starts from: a kernel directly, or (tests of the KVM path) a disk's boot sector."""
+
+    kernel: Path | None = None
+    initrd: Path | None = None
+    cmdline: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """All that one guest's definition depends on."""
+
+    name: str
+    accelerator: str
+    """`kvm` or `tcg`."""
+    emulator: str
+    vcpus: int
+    cpus: tuple[int, ...]
+    """The host CPUs that vCPUs and emulator threads alike run on."""
+    memory: int
+    """Bytes."""
+    disk: Path
+    disk_format: str
+    boot: Boot
+    labels: Mapping[str, str]
+    port: str = ""
+    """The name of the virtio-serial port that is the wire; empty: no wire."""
+    wire: Path | None = None
+    console: Path | None = None
+    cpu_mode: str = "host-passthrough"
+    """Under KVM; empty: the hypervisor's default model."""
+
+
+def xml(domain: Domain) -> str:
+    """The definition, for createXML."""
+    arm = platform.machine() == "aarch64"
+    root = ET.Element("domain", type="kvm" if domain.accelerator == "kvm" else "qemu")
+    _text(root, "name", domain.name)
+    labels = ET.SubElement(ET.SubElement(root, "metadata"), f"{{{METADATA}}}instance")
+    for key, value in domain.labels.items():
+        labels.set(key, value)
+    _text(root, "memory", str(domain.memory), unit="b")
+    _text(root, "vcpu", str(domain.vcpus), placement="static", cpuset=",".join(map(str, domain.cpus)))
+    _pin(root, domain)
+    _os(root, domain, arm)
+    features = ET.SubElement(root, "features")
+    ET.SubElement(features, "acpi")
+    if domain.accelerator == "tcg":
+        _text(ET.SubElement(features, "tcg"), "tb-cache", str(TCG_CACHE_MIB), unit="MiB")
+    if domain.accelerator == "kvm" and domain.cpu_mode:
+        ET.SubElement(root, "cpu", mode=domain.cpu_mode)
+    elif arm:
+        ET.SubElement(root, "cpu", mode="maximum")
+    ET.SubElement(root, "clock", offset="utc")
+    for event in ("on_poweroff", "on_reboot", "on_crash"):
+        _text(root, event, "destroy")
+    _devices(root, domain)
+    return ET.tostring(root, encoding="unicode")
+
+
+def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> ET.Element:
+    element = ET.SubElement(parent, tag, attributes)
+    element.text = text
+    return element
+
+
+def _pin(root: ET.Element, domain: Domain) -> None:
+    """The same host CPUs for vCPUs and emulator threads: the same budget that a container's cpuset gives."""
+    tune, cpus = ET.SubElement(root, "cputune"), ",".join(map(str, domain.cpus))
+    for vcpu in range(domain.vcpus):
+        ET.SubElement(tune, "vcpupin", vcpu=str(vcpu), cpuset=cpus)
+    ET.SubElement(tune, "emulatorpin", cpuset=cpus)
+
+
+def _os(root: ET.Element, domain: Domain, arm: bool) -> None:
+    element = ET.SubElement(root, "os")
+    _text(element, "type", "hvm", arch=platform.machine(), machine="virt" if arm else "q35")
+    if domain.boot.kernel is None:
+        ET.SubElement(element, "boot", dev="hd")
+        return
+    _text(element, "kernel", str(domain.boot.kernel))
+    _text(element, "initrd", str(domain.boot.initrd))
+    _text(element, "cmdline", domain.boot.cmdline)
+
+
+def _devices(root: ET.Element, domain: Domain) -> None:
+    """Only what is needed: each device that is there by default costs a guest time to find."""
+    devices = ET.SubElement(root, "devices")
+    _text(devices, "emulator", domain.emulator)
+    disk = ET.SubElement(devices, "disk", type="file", device="disk")
+    ET.SubElement(disk, "driver", name="qemu", type=domain.disk_format, cache="writeback")
+    ET.SubElement(disk, "source", file=str(domain.disk))
+    ET.SubElement(disk, "target", dev="vda", bus="virtio")
+    _slot(disk, 2)
+    ET.SubElement(devices, "controller", type="usb", model="none")
+    ET.SubElement(devices, "memballoon", model="none")
+    if domain.console is not None:
+        serial = ET.SubElement(devices, "serial", type="unix")
+        ET.SubElement(serial, "source", mode="connect", path=str(domain.console))
+        ET.SubElement(serial, "target", port="0")
+    if domain.wire is not None:
+        _slot(ET.SubElement(devices, "controller", type="virtio-serial", index="0"), 3)
+        channel = ET.SubElement(devices, "channel", type="unix")
+        ET.SubElement(channel, "source", mode="connect", path=str(domain.wire))
+        ET.SubElement(channel, "target", type="virtio", name=domain.port)
+
+
+def _slot(device: ET.Element, slot: int) -> None:
+    """A place on the root bus itself; libvirt would otherwise give each device a PCIe port of its own to be found."""
+    ET.SubElement(device, "address", type="pci", domain="0x0000", bus="0x00", slot=f"0x{slot:02x}", function="0x0")
