@@ -1,0 +1,474 @@
+"""From a stored run to comparisons: pure, and the same on any machine at any time.
+
+What is compared is always an arm with the baseline arm, block by block: the measured role only, each trial first
+summarised by itself, values paired by the block they share. A trial that failed drops its pair; one that timed out
+is an infinite time (a rate of nothing) on its arm and keeps its pair; neither is ever a zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Literal
+
+from . import stats
+from .metrics import FLOOR, LIFECYCLE, Metric
+from .model import Accelerator, Record, Run, Trial, canonical
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Verdict = Literal[
+    "faster/smaller", "slower/larger", "equivalent", "undecided", "not enough data", "not compared: emulated", ""
+]
+"""The four verdicts; `not enough data` and `not compared: emulated` where no claim can be made; empty where two values
+are shown as such (an exact metric, one that is unknown)."""
+
+VERDICTS: tuple[Verdict, ...] = ("faster/smaller", "slower/larger", "equivalent", "undecided")
+
+EMULATED_MEMORY = (
+    "The emulator's translation cache is part of this memory: it says nothing about a guest that runs on KVM."
+)
+
+
+class Row(Record, frozen=True, kw_only=True):
+    """The key of a table's row: which metric, in which workload, with which parameters."""
+
+    metric: str
+    workload: str
+    params: str = "{}"
+    """Canonical JSON."""
+
+
+class Points(Record, frozen=True, kw_only=True):
+    """Every value of one cell, in the order of the run; parallel tuples."""
+
+    values: tuple[float, ...] = ()
+    """Infinite where a trial timed out."""
+    blocks: tuple[int, ...] = ()
+    orders: tuple[int, ...] = ()
+    """The trial's place among all trials of the run, from 0."""
+    errors: tuple[float, ...] = ()
+    """Half widths, 0 where the value was stamped."""
+
+
+class CellSummary(Record, frozen=True, kw_only=True):
+    """One arm's values of one row, with what became of the trials that gave none."""
+
+    row: Row
+    arm: str
+    driver: str
+    accelerator: Accelerator
+    unit: str
+    median: stats.Estimate | None
+    """With its interval at 95 %; None without a value."""
+    points: Points
+    warmup: Points
+    tried: tuple[int, ...] = ()
+    """The blocks in which it was to be measured and was not skipped, whatever came of it."""
+    failed: int = 0
+    timed_out: int = 0
+    skipped: int = 0
+    reasons: tuple[str, ...] = ()
+    """Why trials failed, timed out or were skipped: each reason once, the most frequent first."""
+
+
+class Comparison(Record, frozen=True, kw_only=True):
+    """One arm against the baseline arm, in one row."""
+
+    row: Row
+    arm: str
+    baseline: str
+    scale: Literal["ratio", "difference", "exact"]
+    effect: stats.Estimate | None
+    """A ratio (arm / baseline), or a difference (arm - baseline) in the metric's unit."""
+    level: float
+    primary: bool
+    """False: the verdict is exploratory."""
+    pairs: int
+    lost: int
+    """Pairs that the blocks would have given, and that a failed or missing trial took away."""
+    verdict: Verdict
+    reason: str = ""
+    """Why there is no verdict, or not a stronger one."""
+    needed: int | None = None
+    """About how many pairs a decision would take, where it is undecided and that can be foreseen."""
+
+
+class Analysis(Record, frozen=True, kw_only=True):
+    """All that a report shows, and nothing that it must compute."""
+
+    run: Run
+    metrics: dict[str, Metric]
+    """Those that the run has values of, by name; one that no definition was given for is made up as neutral."""
+    primary: dict[str, str]
+    rows: list[Row]
+    cells: list[CellSummary]
+    comparisons: list[Comparison]
+    floors: dict[str, stats.Estimate]
+    """By arm: the time of an empty command, in seconds."""
+    facts: dict[str, dict[str, str]]
+    """By arm: what was read as text from inside its instances."""
+    outcomes: dict[str, int]
+    """Measured trials by status."""
+
+    def cell(self, row: Row, arm: str) -> CellSummary | None:
+        """The summary of an arm in a row; None where it was not measured at all."""
+        return next((cell for cell in self.cells if cell.arm == arm and cell.row == row), None)
+
+    def comparison(self, row: Row, arm: str) -> Comparison | None:
+        """The comparison of an arm with the baseline in a row; None for the baseline, and where one has no value."""
+        return next((item for item in self.comparisons if item.arm == arm and item.row == row), None)
+
+
+def analyse(run: Run, metrics: Mapping[str, Metric], primary: Mapping[str, str]) -> Analysis:
+    """Compare the arms of a run with its baseline.
+
+    `metrics` defines metrics by name; `primary` names the primary metric of a workload. Raises nothing on odd data: a
+    metric without a definition is shown and not compared, an empty run gives an empty analysis.
+    """
+    frame = _frame(run)
+    known = {name: metrics.get(name) or _unknown(name, unit) for name, unit in _units(frame).items()}
+    planned = [primary[plan.name] for plan in run.manifest.plan.workloads if plan.name in primary]
+    known |= {name: metrics[name] for name in planned if name in metrics}
+    source = _Source(run=run, metrics=known, primary=primary, values=_values(frame), tried=_tried(run))
+    rows = _rows(source)
+    cells = [
+        _summary(source, row, arm.name)
+        for row in rows
+        for arm in run.manifest.plan.arms
+        if (row.workload, row.params, arm.name) in source.tried
+    ]
+    floors = _floors(run, frame)
+    return Analysis(
+        run=run,
+        metrics=known,
+        primary=dict(primary),
+        rows=rows,
+        cells=cells,
+        comparisons=_comparisons(source, rows, cells, floors),
+        floors=floors,
+        facts=_facts(run),
+        outcomes=dict(Counter(trial.status for trial in run.trials if trial.role == "measured")),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What every step of the analysis reads."""
+
+    run: Run
+    metrics: Mapping[str, Metric]
+    primary: Mapping[str, str]
+    values: Mapping[tuple[Row, str, str], Points]
+    """By row, arm and role."""
+    tried: Mapping[tuple[str, str, str], list[tuple[int, Trial]]]
+    """Measured trials with their place in the run, by workload, parameters and arm."""
+
+    def is_primary(self, row: Row) -> bool:
+        return self.primary.get(row.workload) == row.metric
+
+
+def _unknown(name: str, unit: str) -> Metric:
+    definition = "This version of Tare has no definition of it: it is shown as it was stored, and not compared."
+    return Metric(name=name, unit=unit, better="neither", scale="exact", title=name, definition=definition)
+
+
+def _frame(run: Run) -> pd.DataFrame:
+    """One row for each trial x metric: values within a trial are correlated and are summarised first."""
+    frame = run.frame()
+    order = {trial.trial: place for place, trial in enumerate(run.trials)}
+    frame = frame.assign(order=frame["trial"].map(order), error=frame["error"].astype(float).fillna(0.0))
+    # A failed trial has no samples; should a file hold some, they are not values of what was to be measured.
+    frame = frame[frame["status"].isin(["ok", "timeout"])]
+    keys = ["metric", "workload", "params", "arm", "role", "block", "order"]
+    return frame.groupby(keys, as_index=False, sort=False).agg(
+        value=("value", "median"), error=("error", "median"), unit=("unit", "first")
+    )
+
+
+def _units(frame: pd.DataFrame) -> dict[str, str]:
+    return {str(name): str(unit) for name, unit in frame.groupby("metric", sort=False)["unit"].first().items()}
+
+
+def _values(frame: pd.DataFrame) -> dict[tuple[Row, str, str], Points]:
+    keys = ["metric", "workload", "params", "arm", "role"]
+    return {
+        (Row(metric=str(m), workload=str(w), params=str(p)), str(arm), str(role)): Points(
+            values=tuple(group["value"].tolist()),
+            blocks=tuple(group["block"].tolist()),
+            orders=tuple(group["order"].tolist()),
+            errors=tuple(group["error"].tolist()),
+        )
+        for (m, w, p, arm, role), group in frame.groupby(keys, sort=False)
+    }
+
+
+def _tried(run: Run) -> dict[tuple[str, str, str], list[tuple[int, Trial]]]:
+    tried: dict[tuple[str, str, str], list[tuple[int, Trial]]] = {}
+    for order, trial in enumerate(run.trials):
+        if trial.role == "measured":
+            key = (trial.cell.workload, canonical(trial.cell.params), trial.cell.arm)
+            tried.setdefault(key, []).append((order, trial))
+    return tried
+
+
+def _rows(source: _Source) -> list[Row]:
+    """Every row that has a value, and each tried workload's primary row even if all of its trials failed."""
+    rows = {row: None for row, _, role in source.values if role == "measured" and row.metric != FLOOR.name}
+    for workload, params, _ in source.tried:
+        name = source.primary.get(workload)
+        if name is not None and name in source.metrics:
+            rows.setdefault(Row(metric=name, workload=workload, params=params))
+    metrics = {name: place for place, name in enumerate(source.metrics)}
+    workloads = {plan.name: place for place, plan in enumerate(source.run.manifest.plan.workloads)}
+    return sorted(rows, key=lambda row: (workloads.get(row.workload, len(rows)), metrics[row.metric], row.params))
+
+
+def _summary(source: _Source, row: Row, arm: str) -> CellSummary:
+    tried = source.tried[row.workload, row.params, arm]
+    metric = source.metrics[row.metric]
+    points = source.values.get((row, arm, "measured"), Points())
+    if source.is_primary(row):
+        points = _with_timeouts(points, tried, metric)
+    counts = Counter(trial.status for _, trial in tried)
+    reasons = Counter(trial.reason for _, trial in tried if trial.status != "ok" and trial.reason)
+    return CellSummary(
+        row=row,
+        arm=arm,
+        driver=tried[0][1].cell.driver,
+        accelerator=source.run.manifest.accelerators.get(arm, tried[0][1].cell.accelerator),
+        unit=metric.unit,
+        median=_median(metric, points),
+        points=points,
+        warmup=source.values.get((row, arm, "warmup"), Points()),
+        tried=tuple(trial.block for _, trial in tried if trial.status != "skipped"),
+        failed=counts["failed"],
+        timed_out=counts["timeout"],
+        skipped=counts["skipped"],
+        reasons=tuple(reason for reason, _ in reasons.most_common()),
+    )
+
+
+def _median(metric: Metric, points: Points) -> stats.Estimate | None:
+    """One arm's median; what only a ratio compares cannot be negative, however coarse its instrument.
+
+    An exact value is shown as such: it has no interval.
+    """
+    found = stats.estimate(points.values, half_width=_half_width(metric, points))
+    if found is not None and metric.scale == "exact":
+        return found._replace(low=None, high=None)
+    if found is None or found.low is None or metric.scale != "ratio" or min(points.values) < 0:
+        return found
+    return found._replace(low=max(0.0, found.low))
+
+
+def _with_timeouts(points: Points, tried: Sequence[tuple[int, Trial]], metric: Metric) -> Points:
+    """Add what timed out to the points of the primary metric: an infinite time, or a rate below every other.
+
+    Only time and rate are censored by a deadline; a memory figure that was never read is simply not there.
+    """
+    worst = {"s": math.inf, "1/s": -math.inf}.get(metric.unit)
+    late = [(order, trial) for order, trial in tried if trial.status == "timeout" and order not in points.orders]
+    if worst is None or not late:
+        return points
+    known = zip(points.orders, points.blocks, points.values, points.errors, strict=True)
+    joined = sorted([*known, *((order, trial.block, worst, 0.0) for order, trial in late)])
+    orders, blocks, values, errors = zip(*joined, strict=True)
+    return Points(values=values, blocks=blocks, orders=orders, errors=errors)
+
+
+def _half_width(metric: Metric, *cells: Points) -> float:
+    """The least half width of an interval, in the unit: what the instrument can see, or the polling's own width."""
+    return max(metric.resolution, *(median(points.errors) for points in cells if points.errors), 0.0)
+
+
+def _floors(run: Run, frame: pd.DataFrame) -> dict[str, stats.Estimate]:
+    empty = frame[(frame["metric"] == FLOOR.name) & (frame["role"] == "measured")]
+    found = {
+        arm.name: stats.estimate(empty[empty["arm"] == arm.name]["value"].tolist(), half_width=FLOOR.resolution)
+        for arm in run.manifest.plan.arms
+    }
+    return {arm: floor for arm, floor in found.items() if floor is not None}
+
+
+def _facts(run: Run) -> dict[str, dict[str, str]]:
+    facts: dict[str, dict[str, str]] = {}
+    for trial in run.trials:
+        facts.setdefault(trial.cell.arm, {}).update(trial.facts)
+    return facts
+
+
+def _comparisons(
+    source: _Source, rows: Sequence[Row], cells: Sequence[CellSummary], floors: Mapping[str, stats.Estimate]
+) -> list[Comparison]:
+    """Each arm against the baseline in each row; a row that one of the two has no trial of is left out."""
+    baseline = source.run.manifest.plan.baseline
+    found = {(cell.row, cell.arm): cell for cell in cells}
+    arms = [arm.name for arm in source.run.manifest.plan.arms if arm.name != baseline]
+    judged = [row for row in rows if source.is_primary(row) and source.metrics[row.metric].scale != "exact"]
+    level = stats.primary_level(len(arms) * len(judged))
+    return [
+        _compare(
+            source.metrics[row.metric],
+            found[row, baseline],
+            found[row, arm],
+            level if source.is_primary(row) else None,
+            max((floors[name].value for name in (arm, baseline) if name in floors), default=0.0),
+        )
+        for row in rows
+        for arm in arms
+        if (row, arm) in found
+        and (row, baseline) in found
+        and _both_have_it(source, found[row, baseline], found[row, arm])
+    ]
+
+
+def _both_have_it(source: _Source, *cells: CellSummary) -> bool:
+    """Whether both arms have this metric at all: a container has no kernel of its own to wait for.
+
+    A primary row is compared all the same: there, no value means that nothing worked, which is to be said.
+    """
+    return source.is_primary(cells[0].row) or all(cell.points.values for cell in cells)
+
+
+def _compare(
+    metric: Metric, baseline: CellSummary, other: CellSummary, primary_level: float | None, floor: float
+) -> Comparison:
+    level = primary_level or stats.EXPLORATORY_LEVEL
+    paired = _Paired.of(metric, baseline, other)
+    interval = None if metric.scale == "exact" else stats.estimate(paired.kept, level, paired.half_width)
+    verdict, reason = _verdict(metric, baseline, other, paired, interval, level)
+    if verdict in VERDICTS and _below_floor(metric, baseline, other, floor):
+        verdict, reason = "undecided", "the difference is smaller than the measurement floor"
+    needed = None
+    if verdict == "undecided" and not reason:
+        needed, reason = _outlook(paired, level)
+    return Comparison(
+        row=other.row,
+        arm=other.arm,
+        baseline=baseline.arm,
+        scale=metric.scale,
+        effect=_effect(metric, baseline, other, interval),
+        level=level,
+        primary=primary_level is not None,
+        pairs=len(paired.kept),
+        lost=paired.lost,
+        verdict=verdict,
+        reason=reason,
+        needed=needed,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Paired:
+    """The differences by block, on the metric's scale: of logs for a ratio, else in the unit."""
+
+    kept: list[float]
+    lost: int
+    without_ratio: int
+    """Pairs in which a value is not above 0: no ratio can be taken of it. They are among the lost."""
+    region: stats.Region
+    half_width: float
+
+    @classmethod
+    def of(cls, metric: Metric, baseline: CellSummary, other: CellSummary) -> _Paired:
+        left, right = _by_block(baseline), _by_block(other)
+        blocks = sorted(left.keys() & right.keys())
+        values = [left[block] for block in blocks], [right[block] for block in blocks]
+        ratio = metric.scale == "ratio"
+        found = stats.log_differences(*values) if ratio else stats.differences(*values)
+        # Two timeouts in one block don't say which would have been later: that pair is lost.
+        kept = [value for value in found if not math.isnan(value)]
+        tried = set(baseline.tried) & set(other.tried)
+        half_width = _half_width(metric, baseline.points, other.points)
+        return cls(
+            kept=kept,
+            lost=max(0, len(tried | set(blocks)) - len(kept)),
+            without_ratio=sum(min(pair) <= 0 and min(pair) > -math.inf for pair in zip(*values, strict=True)) * ratio,
+            region=stats.log_region(metric.region) if ratio else stats.Region(-metric.region, metric.region),
+            half_width=half_width / _least(baseline, other) if ratio else half_width,
+        )
+
+
+def _least(*cells: CellSummary) -> float:
+    """The smaller of the medians, to turn a resolution into a share: infinite where none is a finite number above 0."""
+    medians = [cell.median.value for cell in cells if cell.median is not None]
+    return min((value for value in medians if value > 0), default=math.inf)
+
+
+def _by_block(cell: CellSummary) -> dict[int, float]:
+    return dict(zip(cell.points.blocks, cell.points.values, strict=True))
+
+
+def _verdict(
+    metric: Metric,
+    baseline: CellSummary,
+    other: CellSummary,
+    paired: _Paired,
+    interval: stats.Estimate | None,
+    level: float,
+) -> tuple[Verdict, str]:
+    if metric.name.startswith("memory.") and "tcg" in (baseline.accelerator, other.accelerator):
+        return "not compared: emulated", EMULATED_MEMORY
+    if metric.scale == "exact" or metric.better == "neither":
+        return "", ""
+    pairs = len(paired.kept)
+    if paired.lost > stats.MAX_LOST * (paired.lost + pairs):
+        why = "have a value of 0, of which there is no ratio" if paired.without_ratio else "were lost"
+        return "not enough data", f"{paired.lost} of {paired.lost + pairs} pairs {why}"
+    if interval is None or not stats.enough(pairs, level):
+        return (
+            "not enough data",
+            f"{pairs} pairs; an interval at {100 * level:.3g} % takes {stats.values_needed(level)}",
+        )
+    where = stats.place(interval, paired.region)
+    if where == "undecided":
+        return "undecided", ""
+    if where == "inside":
+        return "equivalent", ""
+    return ("faster/smaller" if (where == "below") == (metric.better == "lower") else "slower/larger"), ""
+
+
+_SEEN_BY_THE_HOST = frozenset(metric.name for metric in LIFECYCLE) - {"boot.first_command"}
+"""Lifecycle metrics that the host stamps by itself: no command to the agent is in them."""
+
+
+def _below_floor(metric: Metric, baseline: CellSummary, other: CellSummary, floor: float) -> bool:
+    """Whether a time that is taken through the agent differs by less than the agent's own round trip."""
+    if metric.unit != "s" or metric.name in _SEEN_BY_THE_HOST:
+        return False
+    if baseline.median is None or other.median is None:
+        return False
+    return abs(other.median.value - baseline.median.value) < floor
+
+
+def _outlook(paired: _Paired, level: float) -> tuple[int | None, str]:
+    """About how many pairs it would take, or why more of them would not help."""
+    distance = stats.distance_to_edge(paired.kept, paired.region)
+    if paired.half_width >= distance:
+        return None, "the difference is smaller than the instrument can tell"
+    predicted = stats.pairs_predicted(paired.kept, paired.region, level)
+    # It was just seen that the pairs at hand are too few, whatever their spread promises.
+    return (None if predicted is None else max(predicted, len(paired.kept) + 1)), ""
+
+
+def _effect(
+    metric: Metric, baseline: CellSummary, other: CellSummary, interval: stats.Estimate | None
+) -> stats.Estimate | None:
+    """On the scale that is read: a ratio, or a difference in the unit; an exact one of the medians, no interval."""
+    if metric.scale == "exact" and baseline.median is not None and other.median is not None:
+        return stats.Estimate(other.median.value - baseline.median.value, None, None, other.median.n)
+    if metric.scale != "ratio" or interval is None:
+        return interval
+    low, high = interval.low, interval.high
+    return stats.Estimate(
+        _exp(interval.value), None if low is None else _exp(low), None if high is None else _exp(high), interval.n
+    )
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.inf

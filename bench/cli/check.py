@@ -1,0 +1,95 @@
+"""`tare check`: what can run here, rung by rung."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from typing import Any
+
+import click
+
+from .. import leases, paths, registry, rootfs, store
+from ..driver import Driver, Resolution, RunContext, Rung, Support
+from ..errors import TareError, UsageError
+from .common import AS_JSON, print_json
+from .ready import instance_cpus
+
+NEEDED_BYTES = 1 << 30
+"""For rootfs, guest disk, kernel and a private engine's image together."""
+
+
+@click.command()
+@click.argument("drivers", metavar="[DRIVER...]", nargs=-1)
+@click.option("--fresh", is_flag=True, help="Try again what is known from last time (does KVM boot a real kernel).")
+@AS_JSON
+def check(drivers: tuple[str, ...], fresh: bool, as_json: bool) -> int:
+    """Say what can run here, each failed rung with its fix. Exit status 3 when a driver that you named cannot run."""
+    known = [name for name in registry.names(registry.DRIVERS) if name != "fake"]
+    for name in drivers:
+        if name not in registry.names(registry.DRIVERS):
+            raise UsageError(f"There is no driver named `{name}`.", hint=registry.nearest(name, known))
+    found = {name: _one(name, fresh=fresh) for name in drivers or known}
+    space = _space()
+    if as_json:
+        print_json({"drivers": {name: _document(*each) for name, each in found.items()}, "space": space})
+    else:
+        for name, (support, resolution) in found.items():
+            _show(name, support, resolution)
+        needed, free = (space[key] >> 20 for key in ("needed_bytes", "free_bytes"))
+        click.echo(f"space: {needed} MiB needed, {free} MiB free in {space['folder']}")
+    return 3 if any(not found[name][0].ok for name in drivers) else 0
+
+
+def _one(name: str, *, fresh: bool) -> tuple[Support, Resolution | None]:
+    try:
+        driver = registry.driver(name)
+        support = driver.check(fresh=fresh)
+        return support, _resolution(driver, fresh=fresh) if support.ok and name == "kvm" else None
+    except TareError as error:
+        return Support((Rung("driver", False, error.details or error.brief, error.hint),)), None
+
+
+def _resolution(driver: Driver, *, fresh: bool) -> Resolution | None:
+    """Whether KVM boots the real guest kernel: only where the images are built, since checking downloads nothing."""
+    built = rootfs.cached()
+    if not built:
+        return None
+    with contextlib.ExitStack() as stack:
+        lease = leases.take(f"check-{store.new_id()[-9:]}")
+        stack.callback(lease.release)
+        stack.callback(driver.close)
+        spec = instance_cpus(1)
+        driver.open(RunContext(run=lease.folder.name, folder=lease.folder, lease=lease, cpus=spec))
+        driver.prepare(built[-1])
+        return driver.resolve("auto", fresh=fresh)
+
+
+def _space() -> dict[str, Any]:
+    folder = paths.cache_dir()
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    return {"folder": str(folder), "needed_bytes": NEEDED_BYTES, "free_bytes": shutil.disk_usage(there).free}
+
+
+def _document(support: Support, resolution: Resolution | None) -> dict[str, object]:
+    return {
+        "ok": support.ok,
+        "rungs": [{"name": r.name, "ok": r.ok, "seen": r.seen, "fix": "" if r.ok else r.fix} for r in support.rungs],
+        "accelerator": resolution.accelerator if resolution else support.accelerator,
+        "evidence": resolution.evidence if resolution else "",
+        "notices": [*support.notices, *(resolution.notices if resolution else ())],
+    }
+
+
+def _show(name: str, support: Support, resolution: Resolution | None) -> None:
+    click.echo(f"{name}: {'can run' if support.ok else 'cannot run'}")
+    for rung in support.rungs:
+        click.echo(f"  {'ok ' if rung.ok else 'NO '} {rung.name}: {rung.seen}")
+        if not rung.ok:
+            click.echo(f"      fix: {rung.fix}")
+            break
+    if resolution is not None:
+        click.echo(f"  accelerator: {resolution.accelerator}")
+    elif name == "kvm" and support.ok:
+        click.echo("  accelerator: not known before the images are built; a run finds out")
+    for notice in [*support.notices, *(resolution.notices if resolution else ())]:
+        click.echo(f"  note: {notice.message}")

@@ -1,0 +1,84 @@
+"""What commands share: where they print, and options that several have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from ..model import Notice
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+RESULTS = click.option(
+    "--results", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), show_default=True,
+    help="The folder that holds the runs.",
+)  # fmt: skip
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+
+
+def stderr() -> Console:
+    """Progress and notices go here."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def stdout() -> Console:
+    """Results go here."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def say(text: str) -> None:
+    """One line of progress."""
+    click.echo(text, err=True)
+
+
+def print_json(document: Any) -> None:
+    """The one document of --json."""
+    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+
+
+def show_notices(notices: Iterable[Notice]) -> None:
+    """Each notice in a line or two, on stderr."""
+    from rich.text import Text
+
+    console = stderr()
+    for notice in notices:
+        loud = notice.code == "emulated"
+        console.print(Text.assemble(("notice: ", "bold red" if loud else "bold yellow"), notice.message))
+        if notice.hint:
+            console.print(Text(f"        {notice.hint}"))
+
+
+def split(values: Sequence[str]) -> list[str]:
+    """`-d a,b -d c` is a, b, c."""
+    return [word.strip() for value in values for word in value.split(",") if word.strip()]
+
+
+def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say what is to be measured: `plan` and `run` have them."""
+    options = [
+        click.argument("plan_file", metavar="[PLAN.toml]", required=False, type=click.Path(path_type=Path)),
+        click.option("-d", "--driver", "drivers", multiple=True, metavar="DRIVER,...", help="Drivers to compare."),
+        click.option("-w", "--workload", "workloads", multiple=True, metavar="WORKLOAD,...", help="Workloads to run."),
+        click.option("--suite", metavar="SUITE", help="A named set of workloads; see `tare list suites`."),
+        click.option("--baseline", metavar="ARM", help="The arm that ratios are taken against."),
+        click.option("--rounds", type=int, metavar="N", help="Measured blocks, each with every arm once."),
+        click.option("--max-time", type=float, metavar="SECONDS", help="Start no block that would not fit."),
+        click.option("--seed", type=int, metavar="N", help="The seed of the order; by default a new one."),
+        click.option(
+            "--accelerator", type=click.Choice(["auto", "kvm", "tcg"]),
+            help="For guests: KVM where it works, KVM or nothing, or emulation.",
+        ),
+        click.option("--quick", is_flag=True, help="10 blocks of boot, 6 of memory and CPU: about a minute."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command

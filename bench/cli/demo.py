@@ -1,0 +1,42 @@
+"""`tare demo`: a run of real hardware that ships with the package."""
+
+from __future__ import annotations
+
+import webbrowser
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import click
+
+from .. import store
+from ..errors import StoreError
+from .report import write_page
+
+
+@click.command()
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("tare-demo.html"), show_default=True
+)
+@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
+def demo(output: Path, open_page: bool) -> int:
+    """Render a stored run of real hardware that ships with the package, and say where it came from."""
+    from tare_bench.reports.view import headline
+
+    shipped = files("tare_bench").joinpath("demo")
+    with as_file(shipped) as folder:
+        if not (folder / store.MANIFEST).is_file():
+            raise StoreError("This installation has no demo run.", hint="Measure one of your own: tare run --quick")
+        found = write_page(folder, output)
+    host = found.run.manifest.host
+    click.echo(
+        f"A run of {found.run.manifest.started_at} on {host.get('cpu model name', 'an unnamed CPU')}, {host.get('os')}."
+    )
+    for notice in found.run.notices:
+        if notice.code in ("emulated", "host-is-a-guest"):
+            click.echo(f"note: {notice.message}")
+    for sentence in headline(found):
+        click.echo(sentence)
+    click.echo(f"page: {output}")
+    if open_page:
+        webbrowser.open(output.resolve().as_uri())
+    return 0

@@ -1,0 +1,61 @@
+"""`tare list`: what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from .. import config, registry, store
+from .common import AS_JSON, RESULTS, print_json
+
+
+@click.command("list")
+@click.argument("what", type=click.Choice(["drivers", "workloads", "suites", "metrics", "runs"]))
+@RESULTS
+@AS_JSON
+def list_(what: str, results: Path, as_json: bool) -> int:
+    """List drivers, workloads, suites, metrics or runs, one a line."""
+    listed: dict[str, Callable[[], list[tuple[str, str]]]] = {
+        "drivers": _drivers,
+        "workloads": _workloads,
+        "suites": lambda: [(name, ", ".join(names)) for name, names in config.SUITES.items()],
+        "metrics": _metrics,
+        "runs": lambda: _runs(results),
+    }
+    rows = listed[what]()
+    if as_json:
+        print_json([{"name": name, "about": about} for name, about in rows])
+        return 0
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, about in rows:
+        click.echo(f"{name:{width}}  {about}".rstrip())
+    if not rows:
+        click.echo(f"none in {results}; measure one: tare run --quick", err=True)
+    return 0
+
+
+def _drivers() -> list[tuple[str, str]]:
+    found = []
+    for name in registry.names(registry.DRIVERS):
+        driver = registry.driver(name)
+        found.append((name, (type(driver).__doc__ or "").strip().partition("\n")[0]))
+    return found
+
+
+def _workloads() -> list[tuple[str, str]]:
+    return [(name, registry.workload(name).title) for name in registry.names(registry.WORKLOADS)]
+
+
+def _metrics() -> list[tuple[str, str]]:
+    return [(m.name, f"[{m.unit}] {m.better} is better: {m.definition}") for m in registry.metrics().values()]
+
+
+def _runs(results: Path) -> list[tuple[str, str]]:
+    found = []
+    for folder in store.runs(results):
+        manifest = store.load(folder).manifest
+        arms = ", ".join(arm.name for arm in manifest.plan.arms)
+        found.append((folder.name, f"{manifest.started_at}  {arms}"))
+    return found

@@ -1,0 +1,120 @@
+"""From a plan to drivers that are open and have their images: which can run, what they run, on which CPUs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .. import registry, rootfs
+from ..config import Configured
+from ..driver import Driver, RunContext
+from ..errors import DriverUnavailable, TareError
+from ..leases import Lease
+from ..model import Accelerator, Arm, Notice, Spec
+from ..rootfs import Rootfs
+
+
+@dataclass(slots=True)
+class Ready:
+    """What a run has at hand."""
+
+    rootfs: Rootfs
+    cpus: tuple[int, ...]
+    drivers: dict[str, Driver] = field(default_factory=dict)
+    """By their own names."""
+    arms: list[Arm] = field(default_factory=list)
+    accelerators: dict[str, Accelerator] = field(default_factory=dict)
+    """By arm."""
+    notices: list[Notice] = field(default_factory=list)
+
+    def spec(self, spec: Spec) -> Spec:
+        """A spec with the rootfs that was built."""
+        import msgspec
+
+        return msgspec.structs.replace(spec, rootfs=self.rootfs.digest)
+
+
+def make_ready(
+    configured: Configured, reference: str, lease: Lease, stack: contextlib.ExitStack, say: Callable[[str], None]
+) -> Ready:
+    """Check, build, open, prepare, resolve: none of it is timed. What is opened is closed by the stack.
+
+    Raises DriverUnavailable when a driver that was asked for cannot run, TareError when none can.
+    """
+    plan = configured.plan
+    wanted = list(dict.fromkeys(arm.driver for arm in plan.arms))
+    able, notices = _able(wanted, configured.asked)
+    simulated = all(name == "fake" for name in able)
+    built = _simulated_rootfs() if simulated else rootfs.build(reference, say=say)
+    ready = Ready(rootfs=built, cpus=instance_cpus(max(arm.spec.vcpus for arm in plan.arms)), notices=notices)
+    context = RunContext(run=lease.folder.name, folder=lease.folder, lease=lease, cpus=ready.cpus)
+    for name, driver in able.items():
+        try:
+            _open(driver, context, built, plan.accelerator, ready, stack, say)
+        except TareError as error:
+            if name in configured.asked:
+                raise
+            ready.notices.append(_left_out(name, error.brief, error.details, error.hint))
+    ready.arms = [arm for arm in plan.arms if arm.driver in ready.drivers]
+    ready.accelerators = {arm.name: ready.accelerators[f"driver {arm.driver}"] for arm in ready.arms}
+    if not ready.arms:
+        raise TareError("No driver can run here.", hint="tare check says why, tare setup installs what is missing.")
+    return ready
+
+
+def _able(wanted: list[str], asked: frozenset[str]) -> tuple[dict[str, Driver], list[Notice]]:
+    """The drivers whose ladder holds, and a notice for each that was left out."""
+    able: dict[str, Driver] = {}
+    notices: list[Notice] = []
+    for name in wanted:
+        driver = registry.driver(name)
+        support = driver.check()
+        if support.failed is None:
+            able[name] = driver
+            notices += support.notices
+        elif name in asked:
+            failed = support.failed
+            raise DriverUnavailable(
+                f"The driver {name} cannot run here.", details=f"{failed.name}: {failed.seen}", hint=failed.fix
+            )
+        else:
+            notices.append(_left_out(name, support.failed.name, support.failed.seen, support.failed.fix))
+    return able, notices
+
+
+def _left_out(name: str, what: str, seen: str, fix: str) -> Notice:
+    return Notice(code="left-out", subject=name, message=f"{name} is left out: {what}: {seen}", hint=fix)
+
+
+def _open(
+    driver: Driver,
+    context: RunContext,
+    built: Rootfs,
+    accelerator: str,
+    ready: Ready,
+    stack: contextlib.ExitStack,
+    say: Callable[[str], None],
+) -> None:
+    say(f"{driver.name}: opening")
+    stack.callback(driver.close)
+    driver.open(context)
+    say(f"{driver.name}: preparing its image")
+    driver.prepare(built)
+    resolution = driver.resolve(accelerator)
+    ready.drivers[driver.name] = driver
+    ready.accelerators[f"driver {driver.name}"] = resolution.accelerator
+    ready.notices += resolution.notices
+
+
+def instance_cpus(vcpus: int) -> tuple[int, ...]:
+    """The last CPUs of those that we may use: engines and harness have the others, where there are others."""
+    allowed = sorted(os.sched_getaffinity(0))
+    return tuple(allowed[-vcpus:])
+
+
+def _simulated_rootfs() -> Rootfs:
+    from ..paths import cache_dir
+
+    return Rootfs(digest="sha256:" + "0" * 64, folder=cache_dir(), size=0, recipe="simulated", packages={})

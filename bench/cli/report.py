@@ -1,0 +1,163 @@
+"""`tare report`: stored runs, rendered again; and the end of `tare run`."""
+
+from __future__ import annotations
+
+import shlex
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .. import registry, store
+from ..model import Run
+from .common import AS_JSON, RESULTS, print_json, stdout
+
+if TYPE_CHECKING:
+    from ..analysis import Analysis
+
+
+@click.command()
+@click.argument("runs", metavar="[RUN...]", nargs=-1)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to write it; - is stdout.")
+@click.option("--format", "form", type=click.Choice(["html", "text", "csv", "json"]), default="html", show_default=True)
+@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
+@RESULTS
+@AS_JSON
+def report(runs: tuple[str, ...], output: Path | None, form: str, open_page: bool, results: Path, as_json: bool) -> int:
+    """Render stored runs again: offline, later, on another machine.
+
+    RUN is a folder, an id, or `latest` (the default). What a killed run had finished is rendered too.
+    """
+    for name in runs or (store.LATEST,):
+        folder = store.find(name, results)
+        if form == "html" and not as_json:
+            _page(folder, output, open_page=open_page)
+        else:
+            _text(folder, "json" if as_json else form, output)
+    return 0
+
+
+def analysed(folder: Path) -> Analysis:
+    """A stored run's analysis. Raises StoreError, UsageError."""
+    from .. import analysis
+
+    return analysis.analyse(store.load(folder), registry.metrics(), registry.primaries())
+
+
+def write_page(folder: Path, path: Path) -> Analysis:
+    """Render a run's page to that path."""
+    from tare_bench.reports.html import render_html
+
+    found = analysed(folder)
+    store.write_report(path, render_html(found))
+    return found
+
+
+def _page(folder: Path, output: Path | None, *, open_page: bool) -> None:
+    if output is not None and str(output) == "-":
+        from tare_bench.reports.html import render_html
+
+        click.echo(render_html(analysed(folder)))
+        return
+    path = output or folder / "report.html"
+    found = write_page(folder, path)
+    _answer(found)
+    click.echo(f"page: {path}")
+    if open_page:
+        webbrowser.open(path.resolve().as_uri())
+
+
+def _text(folder: Path, form: str, output: Path | None) -> None:
+    from rich.console import Console
+
+    def write(text: str) -> None:
+        if output is None or str(output) == "-":
+            click.echo(text, nl=False)
+        else:
+            store.write_report(output, text)
+
+    if form == "csv":
+        write(store.load(folder).frame().to_csv(index=False))
+    elif form == "json":
+        if output is None:
+            print_json(summary(analysed(folder)))
+        else:
+            import msgspec
+
+            write(msgspec.json.format(msgspec.json.encode(summary(analysed(folder))), indent=2).decode())
+    else:
+        from tare_bench.reports.terminal import render_terminal
+
+        console = Console(highlight=False)
+        with console.capture() as captured:
+            render_terminal(analysed(folder), console)
+        write(captured.get())
+
+
+def _answer(found: Analysis) -> None:
+    from tare_bench.reports.view import headline
+
+    for sentence in headline(found):
+        click.echo(sentence)
+
+
+def summary(found: Analysis) -> dict[str, Any]:
+    """A run in one document: the answer, every cell and every comparison."""
+    from tare_bench.reports.view import headline
+
+    run = found.run
+    return {
+        "run": run.manifest.run,
+        "path": run.path,
+        "finished": run.finished,
+        "simulated": run.simulated,
+        "emulated": run.emulated,
+        "answer": headline(found),
+        "trials": dict(found.outcomes),
+        "cells": list(found.cells),
+        "comparisons": list(found.comparisons),
+        "notices": run.notices,
+    }
+
+
+def exit_status(run: Run) -> int:
+    """0 when something was measured and every trial is ok or was skipped for a reason, else 1."""
+    tried = [trial for trial in run.trials if trial.role == "measured"]
+    good = any(trial.status == "ok" for trial in tried)
+    return 0 if good and all(trial.status in ("ok", "skipped") for trial in run.trials) else 1
+
+
+def finish(folder: Path, *, as_json: bool, open_page: bool, quick: bool) -> int:
+    """The end of a run: the answer, the table, the page, and what to do next. Returns the exit status."""
+    from tare_bench.reports.terminal import render_terminal
+
+    path = folder / "report.html"
+    found = write_page(folder, path)
+    if as_json:
+        print_json(summary(found))
+    else:
+        render_terminal(found, stdout())
+        _next_steps(folder, path, quick=quick)
+    if open_page:
+        webbrowser.open(path.resolve().as_uri())
+    return exit_status(found.run)
+
+
+def _next_steps(folder: Path, path: Path, *, quick: bool) -> None:
+    program = _program()
+    click.echo()
+    click.echo(f"page:           {path.resolve()}")
+    click.echo(f"open it:        xdg-open {shlex.quote(str(path.resolve()))}")
+    click.echo(f"render again:   {program} report {shlex.quote(str(folder.resolve()))}")
+    click.echo(f"run longer:     {program} run --rounds {30 if quick else 60}")
+
+
+def _program() -> str:
+    """How this program is called so that it works when pasted: by its name where the PATH has it."""
+    import shutil
+    import sys
+
+    here = Path(sys.argv[0]).resolve()
+    found = shutil.which("tare")
+    return "tare" if found and Path(found).resolve() == here else shlex.quote(str(here))

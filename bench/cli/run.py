@@ -1,0 +1,213 @@
+"""`tare run`: check, prepare, measure, keep, render."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from .. import config, hostfacts, leases, registry, store
+from ..errors import TareError
+from ..model import Accelerator, Manifest, Notice, Plan
+from ..plan import blocks
+from ..runner import BlocksSkipped, Runner, SessionStarted, TrialFinished
+from ..schedule import Estimate, Fixed
+from .common import AS_JSON, RESULTS, plan_options, say, show_notices, split
+from .interrupts import Interrupted, guarded
+from .ready import Ready, make_ready
+
+if TYPE_CHECKING:
+    from tare_bench.reports.progress import Progress
+
+EMULATED_DEADLINE = 180.0
+
+
+@click.command()
+@plan_options
+@click.option("--rootfs", "rootfs_reference", default="default", metavar="R", help="A folder or tar file of your own.")
+@RESULTS
+@AS_JSON
+@click.option("--progress", type=click.Choice(["auto", "plain", "json", "none"]), default="auto", show_default=True)
+@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser at the end.")
+def run(
+    plan_file: Path | None,
+    drivers: tuple[str, ...],
+    workloads: tuple[str, ...],
+    rootfs_reference: str,
+    results: Path,
+    as_json: bool,
+    progress: Literal["auto", "plain", "json", "none"],
+    open_page: bool,
+    **options: Any,
+) -> int:
+    """Measure what PLAN.toml says (by default native, docker and kvm), and put the answer on one page.
+
+    Drivers that cannot run here are left out with a notice, unless you named them. Each finished trial is kept at
+    once: a Ctrl-C renders what is there.
+
+    \b
+    tare run --quick                       about a minute, once the images are built
+    tare run -d docker,kvm --rounds 40     only these two, with more pairs
+    tare run -w boot,memory                only these workloads
+    """
+    from .report import finish
+
+    configured = config.configure(
+        config.Options(plan=plan_file, drivers=split(drivers), workloads=split(workloads), **options)
+    )
+    if configured.source:
+        say(f"plan: {configured.source}")
+    with guarded() as guard:
+        opened: list[Path] = []
+        interrupt = None
+        try:
+            _measure(configured, rootfs_reference, results, progress, opened.append)
+        except Interrupted as signal_seen:
+            interrupt = signal_seen
+        guard.tidying = False
+    if not opened:
+        raise interrupt or TareError("Nothing was measured.")
+    status = finish(opened[0], as_json=as_json, open_page=open_page, quick=options["quick"])
+    return interrupt.exit_status if interrupt is not None else status
+
+
+def _measure(
+    configured: config.Configured,
+    reference: str,
+    results: Path,
+    mode: Literal["auto", "plain", "json", "none"],
+    opened: Callable[[Path], None],
+) -> None:
+    """Make everything ready, run the plan, and undo what was made. `opened` is told the run's folder."""
+    identity = store.new_id()
+    with leases.measuring(_wait_for), contextlib.ExitStack() as stack:
+        lease = leases.take(identity)
+        stack.callback(lease.release)
+        ready = make_ready(configured, reference, lease, stack, say)
+        plan = _resolved(configured.plan, ready)
+        schedule = Fixed(list(blocks(plan)), Estimate(_priors(plan)), plan.max_time)
+        manifest = _manifest(identity, plan, ready, schedule)
+        show_notices(manifest.notices)
+        writer = store.Writer(results, manifest)
+        stack.callback(writer.close)
+        opened(writer.folder)
+        _elsewhere(ready.cpus)
+        _run(_runner(plan, ready, schedule), writer, mode)
+
+
+def _wait_for(owner: str) -> None:
+    say(f"Another run measures on this host (pid {owner}); waiting until it has ended.")
+
+
+def _resolved(plan: Plan, ready: Ready) -> Plan:
+    """The plan for the arms that can run."""
+    import msgspec
+
+    arms = [msgspec.structs.replace(arm, spec=ready.spec(arm.spec)) for arm in ready.arms]
+    names = [arm.name for arm in arms]
+    baseline = plan.baseline if plan.baseline in names else config.baseline(None, arms)
+    return msgspec.structs.replace(plan, arms=arms, baseline=baseline)
+
+
+def _priors(plan: Plan) -> dict[str, float]:
+    return {each.name: registry.workload(each.name).seconds for each in plan.workloads}
+
+
+def _manifest(identity: str, plan: Plan, ready: Ready, schedule: Fixed) -> Manifest:
+    import msgspec
+
+    facts = hostfacts.collect()
+    largest = max(arm.spec.memory for arm in plan.arms)
+    return Manifest(
+        run=identity,
+        tare_version=version("tare-bench"),
+        started_at=store.utc_now(),
+        command=shlex.join(["tare", *sys.argv[1:], *_seeded(plan)]),
+        plan=msgspec.structs.replace(plan, stopping_rule=schedule.rule()),
+        host=facts,
+        drivers={name: dict(driver.describe()) for name, driver in ready.drivers.items()},
+        accelerators=ready.accelerators,
+        rootfs=ready.rootfs.facts(),
+        notices=[*ready.notices, *hostfacts.notices(facts, largest)],
+    )
+
+
+def _seeded(plan: Plan) -> list[str]:
+    return [] if any(word.startswith("--seed") for word in sys.argv) else ["--seed", str(plan.seed)]
+
+
+def _runner(plan: Plan, ready: Ready, schedule: Fixed) -> Runner:
+    names = {"boot", *(each.name for each in plan.workloads)}
+    return Runner(
+        drivers={arm.name: ready.drivers[arm.driver] for arm in plan.arms},
+        accelerators=ready.accelerators,
+        workloads={name: registry.workload(name) for name in names},
+        schedule=schedule,
+        clock=next(iter(ready.drivers.values())).clock,
+        boot_seconds={arm.name: _deadline(plan, ready.accelerators[arm.name]) for arm in plan.arms},
+    )
+
+
+def _deadline(plan: Plan, accelerator: Accelerator) -> float:
+    return EMULATED_DEADLINE if accelerator == "tcg" else plan.boot_deadline
+
+
+def _elsewhere(cpus: tuple[int, ...]) -> None:
+    """Keep ourselves off the instances' CPUs, where there are others."""
+    others = os.sched_getaffinity(0) - set(cpus)
+    if others:
+        os.sched_setaffinity(0, others)
+
+
+def _run(runner: Runner, writer: store.Writer, mode: Literal["auto", "plain", "json", "none"]) -> None:
+    from tare_bench.reports import progress
+
+    from .common import stderr
+
+    shown = progress.make(mode, stderr())
+    notices: list[Notice] = []
+    finished = False
+    try:
+        notices += _follow(runner, writer, shown)
+        finished = True
+    except Interrupted as interrupt:
+        notices.append(Notice(code="interrupted", subject="run", message=f"The run was ended by {interrupt}."))
+        raise
+    finally:
+        shown.close()
+        writer.end(finished=finished, notices=notices)
+
+
+def _follow(runner: Runner, writer: store.Writer, shown: Progress) -> list[Notice]:
+    """Keep and show every event. Returns what there is to say about the run afterwards."""
+    notices: list[Notice] = []
+    total = len(runner.schedule.sessions)
+    last_block = runner.schedule.sessions[-1].block + 1
+    done, expected = 0, None
+    for event in runner.events():
+        if isinstance(event, SessionStarted):
+            session = event.session
+            shown.session(session.arm.name, session.block, last_block, done, total, event.seconds_left)
+            done += 1
+            if expected is None and session.block == 1:
+                expected = (runner.elapsed(), event.seconds_left)
+        elif isinstance(event, TrialFinished):
+            writer.append(event.trial, event.artifacts)
+            cell = event.trial.cell
+            shown.trial(event.trial.trial, cell.arm, cell.workload, event.trial.status, event.trial.reason)
+        elif isinstance(event, BlocksSkipped):
+            words = f"{len(event.blocks)} blocks did not fit into the time and were not started."
+            notices.append(
+                Notice(code="out-of-time", subject="run", message=words, hint="--max-time, or fewer rounds.")
+            )
+    if expected is not None:
+        took = runner.elapsed() - expected[0]
+        say(f"After the first block {expected[1]:.0f} s were expected for the rest; it took {took:.0f} s.")
+    return notices

@@ -1,0 +1,54 @@
+"""`tare sweep`: finds and removes what a killed run left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from .. import leases, registry
+from .. import sweep as sweeping
+from ..errors import TareError
+from .common import AS_JSON, print_json
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@AS_JSON
+def sweep(dry_run: bool, as_json: bool) -> int:
+    """Find and remove what a killed run left behind on this host.
+
+    By the runs' own leases and by label: instances, cgroups, overlays, a private engine. Runs that are alive, and
+    whatever is not Tare's, are not touched.
+    """
+    dead, things = sweeping.find()
+    try:
+        found = [(thing.run, thing.kind, thing.name, thing.remove) for thing in things]
+        found += _labelled()
+        rows = [{"run": run, "kind": kind, "name": name} for run, kind, name, _ in found]
+        if as_json:
+            print_json(rows)
+        for row in rows if not as_json else []:
+            click.echo(f"{'would remove' if dry_run else 'removing'} {row['kind']} {row['name']} (run {row['run']})")
+        if not found and not as_json:
+            click.echo("nothing is left behind")
+        stays = [] if dry_run else leases.remove_all([(f"{kind} {name}", remove) for _, kind, name, remove in found])
+    finally:
+        for run in dead:
+            run.close()
+    if stays:
+        raise TareError("Not everything could be removed.", details="\n".join(stays), hint="Run it as root, once more.")
+    return 0
+
+
+def _labelled() -> list[tuple[str, str, str, Callable[[], None]]]:
+    """What drivers find by label in engines that are the user's own."""
+    live = leases.live_runs()
+    found: list[tuple[str, str, str, Callable[[], None]]] = []
+    for name in registry.names(registry.DRIVERS):
+        try:
+            driver = registry.driver(name)
+        except TareError:
+            continue  # a driver that does not load has nothing here
+        found += [("by label", each.kind, each.name, each.remove) for each in driver.leftovers(live)]
+    return found

@@ -1,0 +1,70 @@
+"""Names to drivers and workloads, by entry points: nothing is imported before it is named."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+from .errors import DriverUnavailable, UsageError
+from .metrics import DISK, LIFECYCLE, MEMORY, Metric
+
+if TYPE_CHECKING:
+    from .driver import Driver
+    from .workloads import Workload
+
+DRIVERS = "tare.drivers"
+WORKLOADS = "tare.workloads"
+
+
+def names(group: str) -> list[str]:
+    """What is installed in a group, sorted. Loads nothing."""
+    return sorted({point.name for point in entry_points(group=group)})
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint that names the nearest known word, or all of them."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"Did you mean `{close[0]}`?" if close else f"There are: {', '.join(known)}."
+
+
+def _find(group: str, kind: str, name: str) -> EntryPoint:
+    for point in entry_points(group=group):
+        if point.name == name:
+            return point
+    raise UsageError(f"There is no {kind} named `{name}`.", hint=nearest(name, names(group)))
+
+
+def driver(name: str) -> Driver:
+    """A new driver of that name.
+
+    Raises UsageError for an unknown name, DriverUnavailable when what it imports is not installed.
+    """
+    point = _find(DRIVERS, "driver", name)
+    try:
+        made: Driver = point.load()()
+    except ImportError as error:
+        raise DriverUnavailable(f"The driver `{name}` does not load.", details=str(error), hint="tare setup") from error
+    return made
+
+
+def workload(name: str) -> Workload:
+    """The workload of that name. Raises UsageError for an unknown one."""
+    made: Workload = _find(WORKLOADS, "workload", name).load()()
+    return made
+
+
+def metrics() -> dict[str, Metric]:
+    """Every metric that is known, by name: the lifecycle's, the footprint's, and those that workloads declare."""
+    known = {metric.name: metric for metric in (*LIFECYCLE, *MEMORY, *DISK)}
+    for name in names(WORKLOADS):
+        known |= {metric.name: metric for metric in workload(name).metrics}
+    return known
+
+
+def primaries() -> dict[str, str]:
+    """Workload to its one primary metric, where it has one."""
+    found = {name: workload(name).primary for name in names(WORKLOADS)}
+    return {name: primary for name, primary in found.items() if primary}

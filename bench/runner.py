@@ -1,0 +1,226 @@
+"""Runs a plan: sessions in their order, each trial an event. No printing, no files; one loop, synchronous."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from . import lifecycle
+from .clock import NS, Clock
+from .driver import Driver
+from .errors import InstanceError, InstanceTimeout, TareError
+from .lifecycle import Live
+from .metrics import STOP as STOPPED
+from .model import Accelerator, Cell, Role, Sample, Status, Trial, WorkloadPlan
+from .plan import BOOT, STOP, Block, Session
+from .schedule import Fixed
+from .workloads import Measured, Skipped, Workload
+
+SETTLE_WINDOW = 0.1
+SETTLE_SHARE = 0.10
+"""Of one CPU: what the host may be busy with before an instance is asked for."""
+SETTLE_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted:
+    """An instance is about to be asked for. Nothing is timed while this event is handled."""
+
+    session: Session
+    seconds_left: float
+    """For this session and all that come after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialFinished:
+    """A trial is done and its record final. Nothing is timed while this event is handled."""
+
+    trial: Trial
+    artifacts: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksSkipped:
+    """Blocks that were planned and would not have fitted into the time."""
+
+    blocks: tuple[Block, ...]
+
+
+Event = SessionStarted | TrialFinished | BlocksSkipped
+
+
+@dataclass(slots=True)
+class Runner:
+    """A run in progress."""
+
+    drivers: Mapping[str, Driver]
+    """By arm."""
+    accelerators: Mapping[str, Accelerator]
+    """By arm: an instance that reports another one is a failed trial."""
+    workloads: Mapping[str, Workload]
+    schedule: Fixed
+    clock: Clock
+    boot_seconds: Mapping[str, float]
+    """By arm: the deadline of its boots."""
+    started_at: int = 0
+    _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def elapsed(self) -> float:
+        """Seconds since the first session began, by the instances' clock."""
+        return (self.clock.now() - self.started_at) / NS
+
+    def events(self) -> Iterator[Event]:
+        """Run it. Whatever ends the iteration early has destroyed the instance that was there."""
+        self.started_at = self.clock.now()
+        elapsed = iter(self.elapsed, None)
+        # What was imported and loaded by now is never looked at again; what is made from now on waits for a pause.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        try:
+            for block in self.schedule.next_blocks(elapsed):
+                for session in block.sessions:
+                    left = self.schedule.estimate.left(self.schedule.remaining(block, session.position))
+                    yield SessionStarted(session, left)
+                    yield from self._session(session)
+                gc.collect()
+            if self.schedule.skipped:
+                yield BlocksSkipped(tuple(self.schedule.skipped))
+        finally:
+            gc.enable()
+            gc.unfreeze()
+
+    def _session(self, session: Session) -> Iterator[Event]:
+        began = self.clock.now()
+        settle = lifecycle.settle(self.clock, window=SETTLE_WINDOW, share=SETTLE_SHARE, seconds=SETTLE_SECONDS)
+        timed = dict.fromkeys([each.name for each in session.workloads], 0.0)
+        pending = [WorkloadPlan(name=BOOT), *session.workloads, WorkloadPlan(name=STOP)]
+        trial = _Open(self, session, pending.pop(0))
+        try:
+            arm = session.arm
+            driver, seconds = self.drivers[arm.name], self.boot_seconds[arm.name]
+            with lifecycle.created(driver, arm.spec, name=session.name, clock=self.clock, seconds=seconds) as live:
+                trial.live = live
+                live.idle_rate = settle.rate if settle.quiet else None
+                lifecycle.boot(live)
+                self._verify(session, live)
+                yield trial.done(self.workloads[BOOT].measure(live, {}), settle.facts())
+                while len(pending) > 1:
+                    trial = _Open(self, session, pending.pop(0), live)
+                    at = self.clock.now()
+                    yield self._trial(trial, live)
+                    timed[trial.workload.name] = (self.clock.now() - at) / NS
+                trial = _Open(self, session, pending.pop(0), live)
+                yield trial.done(_stopped(lifecycle.stop(live)))
+        except TareError as error:
+            yield trial.failed(error)
+            for workload in pending:
+                yield _Open(self, session, workload).failed(InstanceError(f"No instance: {error.brief}"))
+        except ExceptionGroup as group:
+            first = next(each for each in group.exceptions if isinstance(each, TareError))
+            yield trial.failed(first)
+            raise
+        else:
+            whole = (self.clock.now() - began) / NS
+            self.schedule.estimate.observe(session.arm.name, {BOOT: whole - sum(timed.values()), **timed})
+
+    def _trial(self, trial: _Open, live: Live) -> TrialFinished:
+        """One workload on a ready instance. Only the end of the instance ends the session too."""
+        from .wire import WireGarbled, WireLost
+
+        try:
+            workload = self.workloads[trial.workload.name]
+            return trial.done(workload.measure(live, trial.workload.params))
+        except (WireLost, WireGarbled):
+            raise
+        except TareError as error:
+            if not isinstance(error, Skipped):
+                lifecycle.collect_evidence(live)
+            return trial.failed(error)
+
+    def _verify(self, session: Session, live: Live) -> None:
+        planned, seen = self.accelerators[session.arm.name], lifecycle.read_back(live)
+        if planned != seen:
+            raise InstanceError(f"The instance is accelerated by {seen}; the plan says {planned}.")
+
+    def trial_id(self) -> str:
+        """The next trial's id."""
+        return f"t{next(self._ids):04d}"
+
+
+class _Open:
+    """A trial that has begun and has no outcome yet."""
+
+    def __init__(self, runner: Runner, session: Session, workload: WorkloadPlan, live: Live | None = None) -> None:
+        self.workload = workload
+        self._runner = runner
+        self._session = session
+        self.live = live
+        self._started = datetime.now(UTC)
+        self._age = None if live is None else (runner.clock.now() - live.ready_at) / NS
+
+    def done(self, measured: Measured, facts: Mapping[str, str] | None = None) -> TrialFinished:
+        return self._finished(
+            "ok", samples=measured.samples, facts={**(facts or {}), **measured.facts}, artifacts=measured.artifacts
+        )
+
+    def failed(self, error: TareError) -> TrialFinished:
+        status: Status = "failed"
+        if isinstance(error, InstanceTimeout):
+            status = "timeout"
+        elif isinstance(error, Skipped):
+            status = "skipped"
+        evidence = dict(self.live.evidence) if self.live is not None else {}
+        if error.details and status != "skipped":
+            evidence["error.txt"] = str(error).encode()
+        return self._finished(status, reason=error.brief, artifacts=evidence)
+
+    def _finished(
+        self,
+        status: Status,
+        *,
+        samples: list[Sample] | None = None,
+        reason: str = "",
+        facts: Mapping[str, str] | None = None,
+        artifacts: Mapping[str, bytes] | None = None,
+    ) -> TrialFinished:
+        session, trial_id = self._session, self._runner.trial_id()
+        role: Role = session.role
+        kept = {f"artifacts/{trial_id}/{name}": data for name, data in (artifacts or {}).items()}
+        trial = Trial(
+            trial=trial_id,
+            cell=self._cell(),
+            instance=session.name if self.live is not None else "",
+            age_s=self._age,
+            block=session.block,
+            position=session.position,
+            role=role,
+            status=status,
+            started_at=self._started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            samples=samples or [],
+            reason=reason,
+            artifacts=sorted(kept),
+            facts=dict(facts or {}),
+        )
+        return TrialFinished(trial, kept)
+
+    def _cell(self) -> Cell:
+        arm = self._session.arm
+        accelerator = self._runner.accelerators[arm.name]
+        return Cell(
+            arm=arm.name,
+            driver=arm.driver,
+            accelerator=accelerator,
+            workload=self.workload.name,
+            params=self.workload.params,
+            spec=arm.spec,
+        )
+
+
+def _stopped(seconds: float) -> Measured:
+    measured = Measured()
+    measured.add(STOPPED, seconds)
+    return measured
