@@ -1,0 +1,264 @@
+"""The charts, drawn by matplotlib as SVG that belongs to the page.
+
+Text stays text and is set in the page's own face; colours are the page's variables, so that a chart follows its light
+or dark theme; ids are the chart's own, and nothing depends on the day: the same data give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
+
+from .view_charts import BESIDE, MILESTONES, NOT_THERE, Series, Strip, Waterfall
+from .view_format import quantity, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Transform
+
+WIDTH = 10.0
+"""Inches: 720 units of the drawing."""
+MAX_POINTS = 400
+"""Drawn of one arm; the data keeps them all."""
+
+# Colours that matplotlib is given, and the page's variables that they become: none is ever seen.
+INK, MUTED, LINE, PAPER = "#010101", "#020202", "#030303", "#040404"
+ARMS = ("#110001", "#110002", "#110003", "#110004", "#110005", "#110006")
+SHAPES = ("o", "s", "D", "^", "v", "P")
+_VARIABLES = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    LINE: "var(--line)",
+    PAPER: "var(--paper)",
+    **{colour: f"var(--arm-{place})" for place, colour in enumerate(ARMS)},
+}
+_SETTINGS = {
+    "svg.fonttype": "none",
+    "font.size": 10.0,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "path.simplify": False,
+    "text.parse_math": False,
+    "text.usetex": False,
+    "axes.unicode_minus": True,
+}
+
+
+def waterfall_svg(data: Waterfall, title: str) -> str:
+    """The boot of every arm, milestone by milestone, on one time axis."""
+    return _drawn("waterfall", title, 0.95 + 0.72 * len(data.lanes), lambda axes: _waterfall(axes, data))
+
+
+def strip_svg(data: Strip, title: str) -> str:
+    """Every point of a primary metric, a lane for each arm, with median and interval."""
+    return _drawn(data.id, title, 0.7 + 0.5 * len(data.series), lambda axes: _strip(axes, data))
+
+
+def order_svg(data: Strip, title: str) -> str:
+    """Every value over its place in the run: a slope or a step is drift."""
+    return _drawn(f"order-{data.id}", title, 2.5, lambda axes: _order(axes, data))
+
+
+def _drawn(name: str, title: str, height: float, draw: Callable[[Axes], None]) -> str:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    settings: Any = {**_SETTINGS, "svg.hashsalt": name}
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        # The reader's browser sets the text, and has more letters than the font that this measures it with.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        axes = figure.add_subplot()
+        figure.patch.set_visible(False)
+        axes.patch.set_visible(False)
+        draw(axes)
+        return _themed(_svg(figure), name, title)
+
+
+def _svg(figure: Figure) -> str:
+    target = io.StringIO()
+    figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return target.getvalue()
+
+
+_SHORT = re.compile(r"(\d+\.\d\d)\d+")
+
+
+def _themed(svg: str, name: str, title: str) -> str:
+    """Make matplotlib's document a part of the page: no prolog, ids of its own, the page's colours and face."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>", "", svg, flags=re.DOTALL)
+    svg = _own_ids(svg, name)
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    # A hundredth of a unit is less than a pixel, and half of the bytes are digits. Words on the chart are left alone.
+    svg = re.sub(r' (?:x|y|d|transform)="[^"]*"', lambda found: _SHORT.sub(r"\1", found[0]), svg)
+    # Without a face of its own the text is set in the page's.
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
+    svg = re.sub(r"\n\s+", "\n", svg)
+    end = svg.index(">")
+    tag = re.sub(r' (?:width|height|version)="[^"]*"', "", svg[:end])
+    tag = tag.replace("<svg", f'<svg role="img" aria-labelledby="{name}.title" style="stroke-linejoin: round"', 1)
+    return f'{tag}><title id="{name}.title">{escape(title)}</title>{svg[end + 1 :]}'.strip()
+
+
+def _own_ids(svg: str, name: str) -> str:
+    """Ids are the page's: only those that are referred to are kept, under the chart's name."""
+    used = set(re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', svg))
+
+    def own(found: re.Match[str]) -> str:
+        return f' id="{name}.{found[1]}"' if found[1] in used else ""
+
+    svg = re.sub(r' id="([^"]*)"', own, svg)
+    return re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}.", svg)
+
+
+def _lanes(axes: Axes, names: Sequence[tuple[str, str]]) -> None:
+    """A lane for each arm, the first on top, its label under its name."""
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_yticks(range(len(names)), [f"{short(arm)}\n{label}" if label else short(arm) for arm, label in names])
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", length=3)
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
+
+
+def _time_axis(axes: Axes, log: bool, unit: str) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    if log:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0,), numticks=12))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlabel(f"{unit}, logarithmic" if log else unit)
+
+
+def _legend(axes: Axes) -> None:
+    """Above the axes, in as many columns as there is room for; none where nothing was drawn."""
+    names = axes.get_legend_handles_labels()[1]
+    if names:
+        columns = max(1, min(len(names), int(134 / (max(map(len, names)) + 6))))
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, frameon=False, fontsize=9, handletextpad=0.3,
+            columnspacing=1.2, borderaxespad=0.2,
+        )  # fmt: skip
+
+
+def _edge(axes: Axes) -> Transform:
+    """From the left edge to the right, 0 to 1, in the lane of the data."""
+    from matplotlib.transforms import blended_transform_factory
+
+    return blended_transform_factory(axes.transAxes, axes.transData)
+
+
+def _waterfall(axes: Axes, data: Waterfall) -> None:
+    _lanes(axes, [(lane.arm, lane.label) for lane in data.lanes])
+    _time_axis(axes, data.log, "ms since the request")
+    styles = dict(zip((*MILESTONES, BESIDE), ("|", "4", "v", "^", "o", "D", "x"), strict=True))
+    names = dict(zip((*MILESTONES, BESIDE), map(short, data.titles), strict=True))
+    for place, lane in enumerate(data.lanes):
+        own = [lane.moments[name] * 1e3 for name in MILESTONES if name in lane.moments]
+        if own:
+            axes.plot([min(own), max(own)], [place, place], color=ARMS[0], linewidth=5, alpha=0.28, zorder=2)
+    for name, shape in styles.items():
+        found = [(lane.moments[name] * 1e3, place) for place, lane in enumerate(data.lanes) if name in lane.moments]
+        if not found:
+            continue
+        beside = name == BESIDE
+        x, y = [value for value, _ in found], [place + (0.24 if beside else 0.0) for _, place in found]
+        filled = name == "ready"
+        size = 8.0 if filled else 6.5 if shape in "vxD^" else 10.0
+        style: dict[str, Any] = {"color": MUTED if beside else ARMS[0], "markerfacecolor": ARMS[0] if filled else PAPER}
+        axes.plot(x, y, shape, markersize=size, markeredgewidth=1.5, label=names[name], zorder=3 + filled, **style)
+    _said(axes, data)
+    _legend(axes)
+
+
+def _said(axes: Axes, data: Waterfall) -> None:
+    """In words, at each lane: when it was ready, and which moments its technology doesn't have."""
+    axes.autoscale_view()
+    edge = _edge(axes)
+    for place, lane in enumerate(data.lanes):
+        if "ready" in lane.moments:
+            axes.annotate(
+                f"ready {quantity(lane.moments['ready'], 's')}", (lane.moments["ready"] * 1e3, place),
+                xytext=(0, 8), textcoords="offset points", ha="right", fontsize=9,
+            )  # fmt: skip
+        absent = [short(title) for title, text in zip(data.titles, lane.texts, strict=True) if text == NOT_THERE]
+        if absent and lane.moments:
+            last = axes.transAxes.inverted().transform(axes.transData.transform((1e3 * max(lane.moments.values()), 0)))
+            right = last[0] < 0.7  # else the words would lie on the marks
+            said = f"not there: {', '.join(absent)}"
+            style: dict[str, Any] = {"ha": "right" if right else "left", "va": "center", "fontsize": 8, "color": MUTED}
+            axes.text(0.995 if right else 0.005, place, said, transform=edge, **style)
+
+
+def _thinned(values: Sequence[float]) -> list[int]:
+    """Which points are drawn: all, or every nth, and always the least and the greatest."""
+    step = max(1, -(-len(values) // MAX_POINTS))
+    chosen = set(range(0, len(values), step))
+    if values:
+        chosen |= {values.index(min(values)), values.index(max(values))}
+    return sorted(chosen)
+
+
+def _strip(axes: Axes, data: Strip) -> None:
+    _lanes(axes, [(series.arm, series.label) for series in data.series])
+    _time_axis(axes, data.log, f"{data.unit}; {data.better}")
+    for place, series in enumerate(data.series):
+        chosen = _thinned(series.values)
+        # Points are spread by their place in the run: no dice, and neighbours in time don't hide each other.
+        y = [place + 0.2 * ((order * 0.618) % 1 - 0.5) for order in range(len(chosen))]
+        axes.plot(
+            [series.values[index] for index in chosen], y, SHAPES[place % 6], color=ARMS[place % 6], markersize=4.5,
+            alpha=0.6, markeredgewidth=0, zorder=3,
+        )  # fmt: skip
+        _interval(axes, place + 0.3, series)
+        if series.censored:
+            said = f"{series.censored} timed out"
+            axes.text(0.995, place - 0.3, said, transform=_edge(axes), ha="right", va="center", fontsize=8, color=MUTED)
+
+
+def _interval(axes: Axes, y: float, series: Series) -> None:
+    if series.low is not None and series.high is not None:
+        axes.plot([series.low, series.high], [y, y], color=INK, linewidth=1.6, solid_capstyle="butt", zorder=4)
+    if series.median is not None:
+        axes.plot([series.median], [y], "|", color=INK, markersize=9, markeredgewidth=2, zorder=5)
+
+
+def _order(axes: Axes, data: Strip) -> None:
+    """Each value over its own arm's median: a drift of a few percent shows beside arms that differ a thousandfold."""
+    from matplotlib.ticker import FuncFormatter
+
+    for place, series in enumerate(data.series):
+        if not series.median:
+            continue
+        chosen = _thinned(series.values)
+        x, y = [series.orders[index] for index in chosen], [series.values[index] / series.median for index in chosen]
+        name = f"{short(series.arm)} ({series.label})" if series.label else short(series.arm)
+        style: dict[str, Any] = {"color": ARMS[place % 6], "markersize": 4.5, "linewidth": 0.8}
+        # matplotlib leaves a name that begins with an underscore out of the legend.
+        axes.plot(x, y, marker=SHAPES[place % 6], label=f"\N{ZERO WIDTH SPACE}{name}", **style)
+    axes.axhline(1.0, color=MUTED, linewidth=0.8, zorder=1)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 0.95), max(high, 1.05))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+    axes.set_xlabel("place of the trial in the run")
+    axes.set_ylabel("of the arm's median")
+    axes.grid(axis="y")
+    axes.tick_params(axis="y", length=0, labelcolor=MUTED)
+    _legend(axes)

@@ -1,0 +1,78 @@
+"""The report as one HTML file: nothing is fetched, no script is needed, every text is escaped."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from tare_bench.analysis import Analysis
+
+from .view import Page, view
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+_ICON = {"better": ("#1f5fa8", "●"), "worse": ("#b4500b", "◆"), "same": ("#5b6570", "■")}
+
+
+def render_html(analysis: Analysis) -> str:
+    """The page, whole. Equal analyses give equal bytes. Raises nothing on odd data."""
+    from markupsafe import Markup
+
+    from . import figures
+
+    page = view(analysis)
+    falls = page.waterfall
+
+    def drawn(draw: Callable[..., str], *arguments: object) -> Markup:
+        return Markup(draw(*arguments))  # SVG that figures.py made, with its texts escaped
+
+    return _environment().get_template("page.html").render(
+        page=page,
+        icon=_icon(page),
+        waterfall_svg=drawn(figures.waterfall_svg, falls, "Boot milestones of every arm") if falls else "",
+        strip_svgs={
+            strip.id: drawn(figures.strip_svg, strip, f"Every value: {strip.title}, {strip.unit}")
+            for strip in page.strips
+        },
+        order_svgs={
+            strip.id: drawn(figures.order_svg, strip, f"Values in run order: {strip.title}, {strip.unit}")
+            for strip in page.strips
+        },
+        csv_url=_data_url("text/csv;charset=utf-8", page.method.csv) if page.method.csv else "",
+    )  # fmt: skip
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    package = sys.modules[__name__].__package__ or ""
+    return Environment(
+        loader=PackageLoader(package, "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _data_url(kind: str, text: str) -> str:
+    # A name may hold half of a surrogate pair, which no encoding knows.
+    return f"data:{kind};base64,{base64.b64encode(text.encode('utf-8', 'replace')).decode()}"
+
+
+def _icon(page: Page) -> str:
+    """The favicon: the gravest verdict's colour and how many there are."""
+    colour, _ = _ICON.get(page.mark, ("#5b6570", "○"))
+    svg = (
+        "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'>"
+        f"<rect width='32' height='32' rx='7' fill='{colour}'/>"
+        "<text x='16' y='23' font-family='sans-serif' font-weight='700' font-size='20' text-anchor='middle' "
+        f"fill='#fff'>{page.count[:2]}</text></svg>"
+    )
+    return f"data:image/svg+xml,{quote(svg)}"

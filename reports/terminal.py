@@ -1,0 +1,99 @@
+"""The report in a terminal: the answer, then a table for each group of metrics.
+
+Every text is put in as text: neither markup nor an escape sequence in a name does anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tare_bench.analysis import Analysis
+
+from .view import Badge, Page, view
+from .view_method import NoticeView
+from .view_tables import Table, TableCell, TableRow
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+_STYLES = {"better": "blue", "worse": "dark_orange", "same": "bold", "alarm": "bold red", "open": "", "none": "dim"}
+
+
+def render_terminal(analysis: Analysis, console: Console) -> None:
+    """Print the report. Colour and width are the console's; nothing is said by colour alone."""
+    from rich.text import Text
+
+    page = view(analysis)
+    if page.watermark:
+        console.print(Text(f"{page.watermark}: nothing was measured", style="bold red reverse"))
+    for place, sentence in enumerate(page.answer):
+        console.print(Text(sentence, style="bold" if place == 0 else ""))
+    console.print(_badges(page))
+    for table in page.tables:
+        console.print()
+        console.print(_table(table))
+    for notice in page.notices:
+        console.print(_notice(notice))
+
+
+def _badges(page: Page) -> Text:
+    from rich.text import Text
+
+    badges: list[Badge] = [*page.counts, *page.trust]
+    parts = [Text(f"{badge.shape} {badge.text}".strip(), style=_STYLES.get(badge.kind, "")) for badge in badges]
+    return Text("  ").join(parts)
+
+
+def _table(table: Table) -> RichTable:
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    drawn = RichTable(title=Text(table.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    drawn.add_column("")
+    for column in table.columns:
+        notes = [note for note in (column.driver, "baseline" if column.baseline else "", column.label) if note]
+        drawn.add_column(Text("\n".join([column.name, *notes])), overflow="fold")
+    for row in table.rows:
+        drawn.add_row(_head(row), *(_cell(cell) for cell in row.cells))
+    return drawn
+
+
+def _head(row: TableRow) -> Text:
+    from rich.text import Text
+
+    text = Text(row.title, style="bold" if row.primary else "")
+    text.append(f"\n{row.unit}, {row.better}", style="not bold dim")
+    if row.detail:
+        text.append(f"\n{row.detail}", style="not bold dim")
+    return text
+
+
+def _cell(cell: TableCell) -> Text:
+    from rich.text import Text
+
+    text = Text(cell.value or cell.absent, style="" if cell.value else "dim")
+    if cell.interval:
+        text.append(f" ({cell.interval})", style="dim")
+    if cell.effect:
+        text.append(f"\n{cell.effect}")
+        text.append(f" ({cell.effect_interval})" if cell.effect_interval else "", style="dim")
+    if cell.verdict is not None:
+        text.append(f"\n{cell.verdict.shape} {cell.verdict.word}", style=_STYLES[cell.verdict.kind])
+        marks = [cell.label, "exploratory" if cell.exploratory else ""]
+        text.append("".join(f" {mark}" for mark in marks if mark), style="dim")
+        text.append(f"\n{cell.outlook}" if cell.outlook else "", style="dim")
+    for line in cell.trouble:
+        text.append(f"\n{line}", style="red")
+    return text
+
+
+def _notice(notice: NoticeView) -> Text:
+    from rich.text import Text
+
+    text = Text("! ", style="bold")
+    text.append(f"{notice.subject}: {notice.message}", style="not bold")
+    text.append(f"\n  {notice.hint}" if notice.hint else "", style="not bold dim")
+    return text

@@ -1,0 +1,118 @@
+"""From an analysis to rows of text and marks: pure, with nothing left for a renderer to compute or to decide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tare_bench.analysis import Analysis
+
+from .view_charts import Strip, Waterfall, strips, waterfall
+from .view_format import count, one_line
+from .view_method import KVM_EVIDENCE, Facts, Method, NoticeView, facts_tables, method, notices
+from .view_seed import SeedTable, seed_table
+from .view_tables import Table, tables
+from .view_words import EMULATED, SIMULATED, arm_label, headline, verdict_counts
+
+__all__ = ["KVM_EVIDENCE", "Badge", "Page", "headline", "view"]
+
+
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """Something that tells how far the page can be trusted, or a count of verdicts."""
+
+    kind: str
+    """Its class on the page: better, worse, same, open, none, alarm, plain."""
+    shape: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """All of a report."""
+
+    title: str
+    """Of the browser's tab: the mark and the counts come first."""
+    mark: str
+    """The favicon's class: that of the gravest verdict."""
+    count: str
+    """What stands in the favicon."""
+    run: str
+    started: str
+    answer: list[str]
+    counts: tuple[Badge, ...]
+    trust: tuple[Badge, ...]
+    watermark: str
+    seed: SeedTable
+    tables: list[Table]
+    waterfall: Waterfall | None
+    strips: list[Strip]
+    facts: tuple[tuple[str, Facts], ...]
+    notices: tuple[NoticeView, ...]
+    method: Method
+
+
+_COUNTED = (
+    ("slower/larger", "worse", "◆"),
+    ("faster/smaller", "better", "●"),
+    ("equivalent", "same", "■"),
+    ("undecided", "open", "○"),
+    ("not enough data", "none", "–"),
+    ("not compared: emulated", "none", "–"),
+)
+
+
+def view(analysis: Analysis) -> Page:
+    """The report of one run. Raises nothing: what is not there is said."""
+    counts, drawn = _counts(analysis), strips(analysis)
+    return Page(
+        title=_title(analysis, counts),
+        mark=counts[0].kind if counts else "none",
+        count=counts[0].text.partition(" ")[0] if counts else "–",
+        run=one_line(analysis.run.manifest.run),
+        started=one_line(analysis.run.manifest.started_at),
+        answer=headline(analysis),
+        counts=counts,
+        trust=_trust(analysis),
+        watermark=SIMULATED if analysis.run.simulated else "",
+        seed=seed_table(analysis),
+        tables=tables(analysis, frozenset(strip.id for strip in drawn)),
+        waterfall=waterfall(analysis),
+        strips=drawn,
+        facts=facts_tables(analysis),
+        notices=notices(analysis),
+        method=method(analysis),
+    )
+
+
+def _counts(analysis: Analysis) -> tuple[Badge, ...]:
+    """How many primary comparisons have each verdict, the gravest first."""
+    found = verdict_counts(analysis)
+    return tuple(
+        Badge(kind, shape, f"{found[verdict]} {verdict}") for verdict, kind, shape in _COUNTED if found.get(verdict)
+    )
+
+
+def _title(analysis: Analysis, counts: tuple[Badge, ...]) -> str:
+    arms = " / ".join(one_line(arm.name) for arm in analysis.run.manifest.plan.arms)
+    labels = [SIMULATED] * analysis.run.simulated + [EMULATED] * bool(analysis.run.emulated)
+    marks = ", ".join(f"{badge.shape} {badge.text}" for badge in counts) or "nothing compared"
+    return " · ".join([*labels, marks, arms, "Tare"])
+
+
+def _trust(analysis: Analysis) -> tuple[Badge, ...]:
+    badges = [
+        Badge("alarm", "▲", f"{label}: {one_line(arm.name)}")
+        for arm in analysis.run.manifest.plan.arms
+        if (label := arm_label(analysis, arm.name))
+    ]
+    if not analysis.run.finished:
+        badges.append(Badge("alarm", "▲", "interrupted"))
+    failed = sum(analysis.outcomes.get(status, 0) for status in ("failed", "timeout"))
+    total = sum(analysis.outcomes.values())
+    badges.append(Badge("alarm" if failed else "plain", "", f"{failed} of {count(total, 'trial')} failed"))
+    blocks = {trial.block for trial in analysis.run.trials if trial.role == "measured"}
+    badges.append(Badge("plain", "", f"{count(len(blocks), 'block')} measured"))
+    warned = len(notices(analysis))
+    if warned:
+        badges.append(Badge("plain", "", count(warned, "notice")))
+    return tuple(badges)

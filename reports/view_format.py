@@ -1,0 +1,122 @@
+"""How a report writes numbers, units and texts: three significant digits, a unit for each row, nothing hostile."""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tare_bench.model import Scalar
+from tare_bench.stats import Estimate
+
+NARROW = "\N{NARROW NO-BREAK SPACE}"
+
+# What could steer a terminal, or turn the reading order of a page around.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+class Unit(NamedTuple):
+    """A unit to show values in: its symbol, and how many SI base units it is."""
+
+    symbol: str
+    size: float
+
+
+_STEPS: dict[str, tuple[Unit, ...]] = {
+    "s": (Unit("ns", 1e-9), Unit("µs", 1e-6), Unit("ms", 1e-3), Unit("s", 1.0)),
+    "B": (Unit("B", 1.0), Unit("KiB", 1024.0), Unit("MiB", 1024.0**2), Unit("GiB", 1024.0**3)),
+    "B/s": (Unit("B/s", 1.0), Unit("KiB/s", 1024.0), Unit("MiB/s", 1024.0**2), Unit("GiB/s", 1024.0**3)),
+}
+
+
+def clean(text: Scalar) -> str:
+    """Text with control and direction characters made visible; escaping for HTML is the template's."""
+    return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", str(text))
+
+
+def one_line(text: Scalar) -> str:
+    """The same, on one line."""
+    return " ".join(clean(text).split())
+
+
+def short(text: str, most: int = 22) -> str:
+    """A text that has room in a chart: what is cut off is marked, and the chart's table has it whole."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def unit_for(unit: str, values: Iterable[float]) -> Unit:
+    """The unit that suits all values of a row: by the middle, on a log scale, of the least and the greatest."""
+    steps = _STEPS.get(unit)
+    if steps is None:
+        return Unit("" if unit == "1" else one_line(unit), 1.0)
+    sizes = [abs(value) for value in values if value and math.isfinite(value)]
+    if not sizes:
+        return next(step for step in steps if step.size == 1.0)
+    middle = math.sqrt(min(sizes)) * math.sqrt(max(sizes))
+    return max((step for step in steps if step.size <= middle * 1.0001), default=steps[0], key=lambda step: step.size)
+
+
+def number(value: float) -> str:
+    """Three significant digits; a narrow space between thousands from 10 000."""
+    if math.isnan(value):
+        return "not a number"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)))
+    if not -5 <= exponent < 15:
+        return f"{value:.2e}".replace("-", "−")
+    rounded = round(value, 2 - exponent)
+    text = f"{rounded:,.{max(0, 2 - math.floor(math.log10(abs(rounded))))}f}"
+    text = text.replace(",", NARROW) if abs(rounded) >= 10_000 else text.replace(",", "")
+    return text.replace("-", "−")
+
+
+def quantity(value: float, unit: str) -> str:
+    """A single value with the unit that suits it: `173 ms`."""
+    if unit == "1" and float(value).is_integer() and abs(value) < 1e15:
+        return f"{value:.0f}"
+    chosen = unit_for(unit, [value])
+    return f"{number(value / chosen.size)} {chosen.symbol}".strip()
+
+
+def span(low: float | None, high: float | None, size: float = 1.0) -> str:
+    """`2.90 to 3.90`; empty where there is no interval."""
+    if low is None or high is None:
+        return ""
+    return f"{number(low / size)} to {number(high / size)}"
+
+
+def signed(value: float) -> str:
+    """A difference: with its sign, also where it is more."""
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
+def measured(found: Estimate, unit: str) -> str:
+    """A median with its interval and unit: `173 ms (169 to 178)`."""
+    chosen = unit_for(unit, [found.value])
+    interval = span(found.low, found.high, chosen.size)
+    text = f"{number(found.value / chosen.size)} {chosen.symbol}".strip()
+    return f"{text} ({interval})" if interval else text
+
+
+def percent(share: float) -> str:
+    """`97.5 %`."""
+    return f"{100 * share:.3g}{NARROW}%"
+
+
+def count(n: int, one: str, many: str | None = None) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{n} {one if n == 1 else many or one + 's'}"
+
+
+def identifier(*parts: Scalar) -> str:
+    """An id for a row or a chart, from names that may be hostile: letters, digits, dots and dashes; never empty."""
+    text = "-".join(str(part) for part in parts)
+    safe = re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")
+    # Names that differ only in what was replaced must not share an id.
+    suffix = f"-{zlib.crc32(text.encode('utf-8', 'replace')):08x}" if safe != text else ""
+    return f"{safe or 'x'}{suffix}"

@@ -1,0 +1,205 @@
+"""How it was measured, and on what: plan, definitions, known biases, host facts, notices, the data itself."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+
+from tare_bench.analysis import Analysis
+from tare_bench.metrics import FLOOR, Metric
+from tare_bench.model import Arm, Notice
+
+from .view_format import clean, count, identifier, measured, one_line, quantity
+from .view_tables import BETTER, region_text
+from .view_words import EMULATED, arm_name
+
+KVM_EVIDENCE = "The KVM path is shown by a boot sector only."
+"""How far the accelerated path has been tried: said wherever an arm ran on KVM."""
+
+MAX_EMBEDDED = 500_000
+"""Bytes of samples that a page carries in itself."""
+
+Facts = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A metric as the page defines it."""
+
+    id: str
+    name: str
+    title: str
+    text: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeView:
+    """A notice with what to do about it."""
+
+    code: str
+    subject: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """Section 10."""
+
+    plan: Facts
+    order: tuple[tuple[str, str], ...]
+    """By block: the arms in the order in which they ran."""
+    floors: Facts
+    definitions: tuple[Definition, ...]
+    biases: tuple[str, ...]
+    command: str
+    csv: str
+    """The samples; empty where they are too many to be carried by the page."""
+    csv_place: str
+    """Where the data lies, in words."""
+
+
+def method(analysis: Analysis) -> Method:
+    """How the run was made, whole."""
+    data = samples_csv(analysis)
+    small = len(data.encode()) <= MAX_EMBEDDED
+    return Method(
+        plan=_plan(analysis),
+        order=_order(analysis),
+        floors=tuple((arm_name(analysis, arm), measured(floor, "s")) for arm, floor in analysis.floors.items()),
+        definitions=tuple(map(_definition, _shown(analysis))),
+        biases=_biases(analysis),
+        command=clean(analysis.run.manifest.command),
+        csv=data if small else "",
+        csv_place="trials.jsonl, in the run's folder",
+    )
+
+
+def _plan(analysis: Analysis) -> Facts:
+    manifest = analysis.run.manifest
+    plan, rootfs = manifest.plan, manifest.rootfs
+    spec = next(iter(plan.arms)).spec if plan.arms else None
+    limits = f"{spec.vcpus} vCPU, {quantity(spec.memory, 'B')}, network {spec.network}" if spec else "none"
+    return (
+        ("Run", one_line(manifest.run)),
+        ("Started", one_line(manifest.started_at)),
+        ("Tare", one_line(manifest.tare_version)),
+        ("Arms", "\n".join(_arm(analysis, arm) for arm in plan.arms)),
+        ("Baseline", one_line(plan.baseline)),
+        ("Workloads", ", ".join(one_line(each.name) for each in plan.workloads)),
+        ("Blocks", f"{plan.rounds} measured after {count(plan.warmup, 'warm-up block')} kept apart"),
+        ("Seed of the order", str(plan.seed)),
+        ("Stopping rule", one_line(plan.stopping_rule) or "not stated"),
+        ("Each instance gets", f"{limits}: a limit for a container, the whole size of a guest, its kernel included"),
+        ("Boot deadline", f"{plan.boot_deadline:g} s"),
+        ("Root filesystem", f"{one_line(rootfs.digest)}, {quantity(rootfs.size, 'B')}, {one_line(rootfs.recipe)}"),
+    )
+
+
+def _arm(analysis: Analysis, arm: Arm) -> str:
+    options = ", ".join(f"{one_line(key)} = {one_line(value)}" for key, value in arm.options.items())
+    driver = "" if arm.driver == arm.name else f": driver {one_line(arm.driver)}"
+    return f"{arm_name(analysis, arm.name)}{driver}{f', {options}' if options else ''}"
+
+
+def _order(analysis: Analysis) -> tuple[tuple[str, str], ...]:
+    blocks: dict[str, dict[str, None]] = {}
+    for trial in analysis.run.trials:
+        name = f"{trial.block}" if trial.role == "measured" else f"{trial.block} (warm-up)"
+        blocks.setdefault(name, {})[one_line(trial.cell.arm)] = None
+    return tuple((block, ", ".join(arms)) for block, arms in blocks.items())
+
+
+def _shown(analysis: Analysis) -> list[Metric]:
+    floor = [FLOOR] if analysis.floors and FLOOR.name not in analysis.metrics else []
+    return sorted([*analysis.metrics.values(), *floor], key=lambda metric: metric.name)
+
+
+def _definition(metric: Metric) -> Definition:
+    scale = {"ratio": "compared as a ratio", "difference": "compared as a difference", "exact": "shown as such"}
+    parts = [f"unit {one_line(metric.unit)}", BETTER[metric.better], scale[metric.scale]]
+    if metric.resolution:
+        parts.append(f"resolution {quantity(metric.resolution, metric.unit)}")
+    if metric.scale != "exact" and metric.better != "neither":
+        parts.append(f"differences within {region_text(metric)} do not matter")
+    return Definition(
+        id=identifier("metric", metric.name),
+        name=one_line(metric.name),
+        title=one_line(metric.title),
+        text=clean(metric.definition),
+        detail="; ".join(parts),
+    )
+
+
+_EMULATED_BIAS = (
+    f"An {EMULATED} guest interprets every instruction. Its times say what emulation costs, not what a virtual machine "
+    "costs, and the memory of its process holds the emulator's translation cache."
+)
+_GUEST_MEMORY = (
+    "The memory of a guest is that of its virtual machine monitor; a guest's own page cache is inside it, while a "
+    "container's is the host's."
+)
+_NATIVE = "native is a mount namespace without a PID namespace or limits: a floor, no isolation."
+_EXPLORATORY = (
+    "Only primary comparisons have intervals at a level that allows for their number. All others are marked "
+    "exploratory: among twenty of them, one is expected to be wrong."
+)
+_ONE_MACHINE = "One machine was measured. Another processor, kernel or disk may turn a close result around."
+
+
+def _biases(analysis: Analysis) -> tuple[str, ...]:
+    manifest = analysis.run.manifest
+    accelerators, drivers = set(manifest.accelerators.values()), {arm.driver for arm in manifest.plan.arms}
+    known = (
+        ("kvm" in accelerators, KVM_EVIDENCE),
+        ("tcg" in accelerators, _EMULATED_BIAS),
+        (not accelerators.isdisjoint({"kvm", "tcg"}), _GUEST_MEMORY),
+        ("native" in drivers, _NATIVE),
+        (True, _EXPLORATORY),
+        (True, _ONE_MACHINE),
+    )
+    return tuple(text for applies, text in known if applies)
+
+
+def facts_tables(analysis: Analysis) -> tuple[tuple[str, Facts], ...]:
+    """What the machine and each driver said of themselves."""
+    manifest = analysis.run.manifest
+    named = [("Host", manifest.host), *((f"Driver {name}", facts) for name, facts in manifest.drivers.items())]
+    return tuple(
+        (one_line(title), tuple((one_line(key), clean(value)) for key, value in facts.items()))
+        for title, facts in named
+        if facts
+    )
+
+
+def notices(analysis: Analysis) -> tuple[NoticeView, ...]:
+    """Each notice once, in the order in which they were made."""
+    found = dict.fromkeys(map(_notice, [*analysis.run.manifest.notices, *analysis.run.notices]))
+    return tuple(found)
+
+
+def _notice(notice: Notice) -> NoticeView:
+    return NoticeView(one_line(notice.code), one_line(notice.subject), clean(notice.message), clean(notice.hint))
+
+
+def samples_csv(analysis: Analysis) -> str:
+    """Every sample, one a line, in SI base units. A text that a spreadsheet would run as a formula is quoted."""
+    target = io.StringIO()
+    writer = csv.writer(target, lineterminator="\n")
+    writer.writerow(
+        ("trial", "arm", "workload", "block", "position", "role", "status", "metric", "value", "unit", "error")
+    )
+    for trial in analysis.run.trials:
+        head = (trial.trial, trial.cell.arm, trial.cell.workload, trial.block, trial.position, trial.role, trial.status)
+        for sample in trial.samples:
+            writer.writerow([_inert(each) for each in (*head, sample.metric, sample.value, sample.unit, sample.error)])
+        if target.tell() > MAX_EMBEDDED:
+            break  # more than a page carries: what is left would only be thrown away
+    return target.getvalue()
+
+
+def _inert(value: object) -> object:
+    """Spreadsheets run a text that begins with one of these; a number is none."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
