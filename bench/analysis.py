@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
@@ -171,6 +171,13 @@ class _Source:
     def is_primary(self, row: Row) -> bool:
         return self.primary.get(row.workload) == row.metric
 
+    def is_judged(self, row: Row) -> bool:
+        """Whether a row was planned to have the pairs for a headline verdict. By the plan, never by what was seen."""
+        plan = self.run.manifest.plan
+        often = {each.name: plan.rounds if each.blocks is None else each.blocks for each in plan.workloads}
+        most = max((often[name] for name in self.primary if name in often), default=0)
+        return self.is_primary(row) and often.get(row.workload, 0) >= min(stats.LEAST_PAIRS, most)
+
 
 def _unknown(name: str, unit: str) -> Metric:
     definition = "This version of Tare has no definition of it: it is shown as it was stored, and not compared."
@@ -254,16 +261,16 @@ def _summary(source: _Source, row: Row, arm: str) -> CellSummary:
 
 
 def _median(metric: Metric, points: Points) -> stats.Estimate | None:
-    """One arm's median; what only a ratio compares cannot be negative, however coarse its instrument.
+    """One arm's median; where no value is negative its interval isn't either, however coarse the instrument.
 
     An exact value is shown as such: it has no interval.
     """
     found = stats.estimate(points.values, half_width=_half_width(metric, points))
     if found is not None and metric.scale == "exact":
-        return found._replace(low=None, high=None)
-    if found is None or found.low is None or metric.scale != "ratio" or min(points.values) < 0:
+        return replace(found, low=None, high=None)
+    if found is None or found.low is None or min(points.values) < 0:
         return found
-    return found._replace(low=max(0.0, found.low))
+    return replace(found, low=max(0.0, found.low))
 
 
 def _with_timeouts(points: Points, tried: Sequence[tuple[int, Trial]], metric: Metric) -> Points:
@@ -309,14 +316,13 @@ def _comparisons(
     baseline = source.run.manifest.plan.baseline
     found = {(cell.row, cell.arm): cell for cell in cells}
     arms = [arm.name for arm in source.run.manifest.plan.arms if arm.name != baseline]
-    judged = [row for row in rows if source.is_primary(row) and source.metrics[row.metric].scale != "exact"]
-    level = stats.primary_level(len(arms) * len(judged))
+    level = stats.primary_level(_judged(source, rows, arms))
     return [
         _compare(
             source.metrics[row.metric],
             found[row, baseline],
             found[row, arm],
-            level if source.is_primary(row) else None,
+            level if source.is_judged(row) else None,
             max((floors[name].value for name in (arm, baseline) if name in floors), default=0.0),
         )
         for row in rows
@@ -325,6 +331,21 @@ def _comparisons(
         and (row, baseline) in found
         and _both_have_it(source, found[row, baseline], found[row, arm])
     ]
+
+
+def _judged(source: _Source, rows: Sequence[Row], arms: Sequence[str]) -> int:
+    """How many primary pairs can get a verdict: they share the risk of a wrong one."""
+    accelerators, baseline = source.run.manifest.accelerators, source.run.manifest.plan.baseline
+    return sum(
+        source.metrics[row.metric].scale != "exact"
+        and not _emulated_memory(row.metric, accelerators.get(arm), accelerators.get(baseline))
+        for row in filter(source.is_judged, rows)
+        for arm in arms
+    )
+
+
+def _emulated_memory(metric: str, *accelerators: str | None) -> bool:
+    return metric.startswith("memory.") and "tcg" in accelerators
 
 
 def _both_have_it(source: _Source, *cells: CellSummary) -> bool:
@@ -412,7 +433,7 @@ def _verdict(
     interval: stats.Estimate | None,
     level: float,
 ) -> tuple[Verdict, str]:
-    if metric.name.startswith("memory.") and "tcg" in (baseline.accelerator, other.accelerator):
+    if _emulated_memory(metric.name, baseline.accelerator, other.accelerator):
         return "not compared: emulated", EMULATED_MEMORY
     if metric.scale == "exact" or metric.better == "neither":
         return "", ""

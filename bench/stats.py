@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist, median
 from typing import Literal, NamedTuple
 
@@ -17,6 +18,9 @@ EXPLORATORY_LEVEL = 0.95
 
 PRIMARY_LEVEL_FLOOR = 0.97
 """No primary pair is judged at less, however few there are."""
+
+LEAST_PAIRS = 10
+"""What a plan must give a pair for it to be a primary one: with fewer, a few odd trials would make the verdict."""
 
 MAX_LOST = 0.10
 """The share of pairs that may be lost before there is no verdict."""
@@ -34,7 +38,8 @@ Place = Literal["below", "above", "inside", "undecided"]
 """Where an interval lies with respect to a region."""
 
 
-class Estimate(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Estimate:
     """A median, and its interval where there are enough values for one."""
 
     value: float

@@ -151,7 +151,7 @@ def _legend(axes: Axes) -> None:
     """Above the axes, in as many columns as there is room for; none where nothing was drawn."""
     names = axes.get_legend_handles_labels()[1]
     if names:
-        columns = max(1, min(len(names), int(134 / (max(map(len, names)) + 6))))
+        columns = max(1, min(len(names), int(140 / (max(map(len, names)) + 6))))
         axes.legend(
             loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, frameon=False, fontsize=9, handletextpad=0.3,
             columnspacing=1.2, borderaxespad=0.2,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from tare_bench.analysis import Analysis
 
 from .view import Badge, Page, view
+from .view_cells import TableCell
 from .view_method import NoticeView
-from .view_tables import Table, TableCell, TableRow
+from .view_tables import Table, TableRow
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,7 +83,8 @@ def _cell(cell: TableCell) -> Text:
         text.append(f" ({cell.effect_interval})" if cell.effect_interval else "", style="dim")
     if cell.verdict is not None:
         text.append(f"\n{cell.verdict.shape} {cell.verdict.word}", style=_STYLES[cell.verdict.kind])
-        marks = [cell.label, "exploratory" if cell.exploratory else ""]
+        label = "" if cell.label in cell.verdict.word.upper() else cell.label
+        marks = [label, "exploratory" if cell.exploratory else ""]
         text.append("".join(f" {mark}" for mark in marks if mark), style="dim")
         text.append(f"\n{cell.outlook}" if cell.outlook else "", style="dim")
     for line in cell.trouble:

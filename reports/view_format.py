@@ -11,6 +11,7 @@ from typing import NamedTuple
 from tare_bench.model import Scalar
 from tare_bench.stats import Estimate
 
+NBSP = "\N{NO-BREAK SPACE}"
 NARROW = "\N{NARROW NO-BREAK SPACE}"
 
 # What could steer a terminal, or turn the reading order of a page around.

@@ -14,6 +14,9 @@ WIDTH = 168.0
 INSET = 10.0
 """Room at both ends for half a dot and for the arrow of an interval without end."""
 
+LABEL = 30.0
+"""The width of a tick's label, with room beside it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tick:
@@ -65,8 +68,13 @@ def ratio_axis(effects: Iterable[Estimate]) -> Axis:
     low, high = math.log(min([least, *lows, 0.8])), math.log(max([most, *highs, 1.25]))
     room = 0.04 * (high - low)
     axis = Axis(low - room, high + room, log=True)
-    ticks = tuple(Tick(axis.x(value), f"{value:g}×") for value in _ratio_ticks(axis))
-    return Axis(axis.low, axis.high, log=True, ticks=ticks)
+    kept: dict[float, str] = {}
+    # 1 is the tick that must be there; the others where their labels don't touch one that is.
+    for value in sorted(_ratio_ticks(axis), key=lambda value: abs(math.log(value))):
+        x = axis.x(value)
+        if all(abs(x - other) >= LABEL for other in kept):
+            kept[x] = f"{value:g}×"
+    return Axis(axis.low, axis.high, log=True, ticks=tuple(Tick(x, kept[x]) for x in sorted(kept)))
 
 
 def _ratio_ticks(axis: Axis) -> list[float]:
@@ -84,7 +92,8 @@ def _ratio_ticks(axis: Axis) -> list[float]:
 
 def difference_axis(effects: Iterable[Estimate], region: float) -> Axis:
     """The axis of one row of differences, in its unit; 0 is always on it."""
-    values = [value for effect in effects for value in effect[:3] if value is not None and math.isfinite(value)]
+    ends = [end for effect in effects for end in (effect.value, effect.low, effect.high)]
+    values = [end for end in ends if end is not None and math.isfinite(end)]
     low, high = min([*values, -region]), max([*values, region])
     room = 0.05 * (high - low) or 1.0
     return Axis(low - room, high + room, log=False)

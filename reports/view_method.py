@@ -10,8 +10,9 @@ from tare_bench.analysis import Analysis
 from tare_bench.metrics import FLOOR, Metric
 from tare_bench.model import Arm, Notice
 
+from .view_cells import region_text
 from .view_format import clean, count, identifier, measured, one_line, quantity
-from .view_tables import BETTER, region_text
+from .view_tables import BETTER
 from .view_words import EMULATED, arm_name
 
 KVM_EVIDENCE = "The KVM path is shown by a boot sector only."

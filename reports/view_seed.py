@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from tare_bench.analysis import Analysis
 from tare_bench.stats import Estimate
 
+from .view_cells import WORDS, Column
 from .view_format import one_line, quantity, span, unit_for
-from .view_tables import WORDS, Column, columns, row_id
+from .view_tables import columns, row_id
 from .view_words import EMULATED
 
 
