@@ -19,6 +19,9 @@ T_co = TypeVar("T_co", covariant=True)
 
 NS = 1_000_000_000
 
+IN_FLIGHT_SECONDS = 20
+"""What a call to an engine gets to end when we are interrupted."""
+
 
 class Source(Protocol):
     """Something that can be waited for."""
@@ -34,6 +37,10 @@ class Call(Protocol[T_co]):
     """A call in flight: readable as a source when it has ended."""
 
     def fileno(self) -> int: ...
+    @property
+    def began(self) -> bool:
+        """Whether it is running or has run."""
+
     @property
     def returned_at(self) -> int | None:
         """When it returned, in nanoseconds; None while it runs."""
@@ -53,8 +60,11 @@ class Clock(Protocol):
     def select(self, sources: Sequence[S], deadline: int) -> list[S]:
         """Wait until one of the sources is readable, or the deadline (in nanoseconds) has come: then []."""
 
-    def begin(self, call: Callable[[], T]) -> Call[T]:
-        """Start a call that may block (an SDK's) beside the main thread, which stays interruptible."""
+    def begin(self, call: Callable[[], T], known: Callable[[Call[T]], None] | None = None) -> Call[T]:
+        """Start a call that may block (an SDK's) beside the main thread, which stays interruptible.
+
+        `known` is handed the call before it starts: an interrupt in the very moment of starting must not lose it.
+        """
 
     def busy(self) -> float | None:
         """Host CPU seconds spent so far, all CPUs, less those of this process; None where it is not known."""
@@ -69,7 +79,15 @@ class WorkerCall(Generic[T]):
         self._value: list[T] = []
         self._error: BaseException | None = None
         self.returned_at: int | None = None
-        threading.Thread(target=self._run, daemon=True, name="sdk call").start()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="sdk call")
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    @property
+    def began(self) -> bool:
+        return self._thread.ident is not None
 
     def _run(self) -> None:
         try:
@@ -107,8 +125,12 @@ class MonotonicClock:
             left = max(0.0, (deadline - self.now()) / NS)
             return [key.data for key, _ in selector.select(left)]
 
-    def begin(self, call: Callable[[], T]) -> WorkerCall[T]:
-        return WorkerCall(call)
+    def begin(self, call: Callable[[], T], known: Callable[[Call[T]], None] | None = None) -> Call[T]:
+        worker = WorkerCall(call)
+        if known is not None:
+            known(worker)
+        worker.start()
+        return worker
 
     def busy(self) -> float | None:
         from .hostfacts import busy_seconds
@@ -126,8 +148,17 @@ def finish(clock: Clock, call: Callable[[], T], deadline: int, *, what: str) -> 
         if not clock.select([running], deadline):
             raise InstanceTimeout(f"{what} did not return before its deadline.")
         return running.result()
+    except KeyboardInterrupt:
+        let_end(clock, running)
+        raise
     finally:
         running.close()
+
+
+def let_end(clock: Clock, call: Call[T]) -> None:
+    """Wait for a call that is in flight: what it works on is about to be destroyed, and must not be under its feet."""
+    if call.returned_at is None:
+        clock.select([call], clock.now() + IN_FLIGHT_SECONDS * NS)
 
 
 def sleep_until(clock: Clock, deadline: int) -> None:

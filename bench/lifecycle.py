@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from .clock import NS, Call, Clock, finish, sleep_until
+from .clock import NS, Call, Clock, finish, let_end, sleep_until
 from .driver import Driver, Instance
 from .errors import InstanceError, InstanceTimeout
 from .guest import INIT_MARKER
@@ -18,7 +18,7 @@ from .model import Accelerator, Spec
 from .wire import Answer, ConsoleLog, Wire
 
 DESTROY_SECONDS = 60.0
-FLOOR_RUNS = 5
+FLOOR_RUNS = 3
 
 
 @dataclass(slots=True)
@@ -84,8 +84,11 @@ def created(driver: Driver, spec: Spec, *, name: str, clock: Clock, seconds: flo
 
 
 def _create(driver: Driver, spec: Spec, live: Live) -> None:
-    live.creating = live.clock.begin(lambda: driver.create(spec, name=live.name))
-    if not live.clock.select([live.creating], live.deadline):
+    def known(call: Call[Instance]) -> None:
+        live.creating = call
+
+    call = live.clock.begin(lambda: driver.create(spec, name=live.name), known)
+    if not live.clock.select([call], live.deadline):
         raise InstanceTimeout("The instance was not created before its deadline.")
     _settle(live)
 
@@ -95,6 +98,10 @@ def _settle(live: Live) -> None:
     call = live.creating
     if call is None:
         return
+    if not call.began:
+        live.clock.select([call], live.clock.now() + NS)
+        if not call.began:
+            return  # interrupted before it was started: nothing was made
     if call.returned_at is None:
         live.clock.select([call], live.clock.now() + int(DESTROY_SECONDS * NS))
     try:
@@ -132,6 +139,7 @@ def boot(live: Live) -> None:
         starting.result()
         live.milestones["start_returned"] = starting.returned_at or clock.now()
     finally:
+        let_end(clock, starting)
         starting.close()
     if live.console.first_byte_at is not None:
         live.milestones["kernel"] = live.console.first_byte_at
@@ -208,6 +216,7 @@ def stop(live: Live, *, seconds: float = DESTROY_SECONDS) -> float:
             raise InstanceTimeout("The call that kills the instance did not return.")
         call.result()
     finally:
+        let_end(live.clock, call)
         call.close()
     return (ended_at - asked_at) / NS
 

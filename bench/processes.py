@@ -70,8 +70,8 @@ def kill(pid: int, started: int | None = None, signum: int = signal.SIGKILL) -> 
             os.close(descriptor)
 
 
-def wait_gone(pid: int, started: int | None, seconds: float) -> bool:
-    """Wait, without polling, until that process has ended; reap it when it is our child. False at the deadline."""
+def wait_gone(pid: int, started: int | None, seconds: float | None) -> bool:
+    """Wait, without polling, until that process has ended; reap it when it is our child. False at the deadline (None: there is none)."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:

@@ -32,11 +32,11 @@ def of_run(run: DeadRun) -> Iterator[Remains]:
     """What is left of a dead run, in the order in which it must go: first what runs, then what that held."""
     for pid in mentioning(run.folder):
         yield Remains(run.run, "process", str(pid), lambda pid=pid: end(pid, None))  # type: ignore[misc]
+    for folder in guest_cgroups(run.run):
+        yield Remains(run.run, "cgroup", str(folder), lambda folder=folder: cgroups.remove([folder]))  # type: ignore[misc]
     for thing in run.owned():
         if (remover := _remover(thing)) is not None:
             yield Remains(run.run, thing.kind, thing.name, remover)
-    for folder in guest_cgroups(run.run):
-        yield Remains(run.run, "cgroup", str(folder), lambda folder=folder: cgroups.remove([folder]))  # type: ignore[misc]
     yield Remains(run.run, "folder", str(run.folder), run.forget)
 
 

@@ -49,6 +49,9 @@ LABEL_ROOTFS = "tare.rootfs"
 TIMEOUT = 120
 """Seconds that one call to the engine may take."""
 
+SOCKET = Path("/var/run/docker.sock")
+"""Where an engine listens that DOCKER_HOST doesn't name."""
+
 NO_ENGINE = "Start your engine, or `tare setup` and run as root: a private one is then started for the run."
 
 
@@ -104,6 +107,8 @@ class DockerDriver(Driver):
                 raise DriverUnavailable(error.brief, details=error.details, hint=NO_ENGINE) from error
             self._engine = PrivateEngine(context)
             self._client = docker.APIClient(base_url=self._engine.url, version="auto", timeout=TIMEOUT)
+            for leftover in _ours(self._client, live_runs=()):
+                leftover.remove()  # a dead run's, in data that are ours alone
 
     def close(self) -> None:
         if self._client is not None:
@@ -188,12 +193,16 @@ class DockerDriver(Driver):
             client = _answering()
         except DriverUnavailable:
             return []
-        found = client.containers(all=True, filters={"label": LABEL_RUN})
-        return [
-            Leftover("container", item["Names"][0].lstrip("/"), _remover(client, item["Id"]))
-            for item in found
-            if item["Labels"][LABEL_RUN] not in live_runs
-        ]
+        return _ours(client, live_runs)
+
+
+def _ours(client: docker.APIClient, live_runs: Sequence[str]) -> list[Leftover]:
+    """Containers with our label, but those of runs that are alive."""
+    return [
+        Leftover("container", item["Names"][0].lstrip("/"), _remover(client, item["Id"]))
+        for item in client.containers(all=True, filters={"label": LABEL_RUN})
+        if item["Labels"][LABEL_RUN] not in live_runs
+    ]
 
 
 def _remover(client: docker.APIClient, container: str) -> Any:
@@ -206,6 +215,9 @@ def _remover(client: docker.APIClient, container: str) -> Any:
 
 def _answering() -> docker.APIClient:
     """A client of the engine that the environment names. Raises DriverUnavailable when none answers."""
+    if not os.environ.get("DOCKER_HOST") and not SOCKET.exists():
+        # Said plainly, and before the SDK tries: it leaves a socket open and says it with three exceptions.
+        raise DriverUnavailable("No Docker engine answers.", details=f"there is no {SOCKET}", hint=NO_ENGINE)
     try:
         client = docker.from_env(timeout=TIMEOUT, version="auto").api
         client.ping()

@@ -7,12 +7,13 @@ milliseconds, which is what tests, and people who write drivers and workloads, n
 from __future__ import annotations
 
 import random
+import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from tare_bench.clock import NS, Source
+from tare_bench.clock import NS, Call, Source
 from tare_bench.driver import Accounts, Driver, Instance, Kind, Leftover, Resolution, RunContext, Rung, Streams, Support
 from tare_bench.errors import InstanceError
 from tare_bench.model import Accelerator, Spec
@@ -51,8 +52,11 @@ class FakeClock:
         self._now = max(self._now, soonest)
         return [source for at, source in due if at is not None and at <= self._now]
 
-    def begin(self, call: Callable[[], T]) -> DoneCall[T]:
-        return DoneCall(call, self)
+    def begin(self, call: Callable[[], T], known: Callable[[Call[T]], None] | None = None) -> Call[T]:
+        done = DoneCall(call, self)
+        if known is not None:
+            known(done)
+        return done
 
     def busy(self) -> float | None:
         return self._busy
@@ -74,6 +78,7 @@ class DoneCall(Generic[T]):
         except Exception as error:  # noqa: BLE001 - handed to the caller by result(), never lost
             self._error = error
         self.returned_at: int | None = clock.now()
+        self.began = True
 
     def fileno(self) -> int:
         return -1
@@ -126,6 +131,11 @@ class FakeChannel:
 
     def close(self) -> None:
         self._closed = True
+
+
+def _plain(escaped: str) -> str:
+    """What the agent's printf makes of a command: the bytes that stand there as `\\0` and three octal digits."""
+    return re.sub(rb"\\0([0-7]{3})", lambda found: bytes([int(found[1], 8)]), escaped.encode()).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +258,7 @@ class FakeInstance(Instance):
         for line in data.decode("ascii").splitlines():
             words = line.split(" ", 3)
             if words[0] == "RUN":
-                self._run(int(words[1]), int(words[2]), words[3])
+                self._run(int(words[1]), int(words[2]), _plain(words[3]))
             elif words[0] == "BYE":
                 self._wire.cut(self._clock.now())
 

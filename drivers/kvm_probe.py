@@ -40,7 +40,7 @@ def resolve(driver: KvmDriver, asked: str, kernel_digest: str, *, fresh: bool) -
         return Resolution("tcg", (_emulated("it was asked for"),))
     reason = _remembered(kernel_digest, fresh=fresh)
     if reason is None:
-        reason = _device_reason() or _boots(driver)
+        reason = _device_reason() or driver.refusal() or _boots(driver)
         _remember(kernel_digest, reason)
     if not reason:
         return Resolution("kvm")

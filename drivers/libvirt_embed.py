@@ -58,7 +58,6 @@ def qemu_owner() -> Owner:
     return Owner(uid, gid)
 
 
-@cache
 def library(log: Path = Path("/dev/null")) -> Any:
     """The libvirt module with its event loop running, and its own printing of errors off.
 
@@ -66,6 +65,12 @@ def library(log: Path = Path("/dev/null")) -> Any:
     """
     # It would write to our stderr otherwise, into the middle of the progress. Read once, when the module is loaded.
     os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", f"3:file:{log}")
+    return _loaded()
+
+
+@cache
+def _loaded() -> Any:
+    """Once for the process, whatever the log: two threads must not run the one event loop."""
     import libvirt
 
     libvirt.registerErrorHandler(lambda context, error: None, None)

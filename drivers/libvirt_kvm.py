@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -125,6 +126,15 @@ class KvmDriver(Driver):
         """Have guests created from now on run under it."""
         self._accelerator = accelerator
 
+    def refusal(self) -> str:
+        """Why guests under KVM are not possible here, by libvirt's domain capabilities; empty where they are."""
+        lv, machine = libvirt_embed.library(), "virt" if os.uname().machine == "aarch64" else "q35"
+        try:
+            self._connection.getDomainCapabilities(None, os.uname().machine, machine, "kvm")
+        except lv.libvirtError as error:
+            return f"libvirt: {error}"
+        return ""
+
     def create(self, spec: Spec, *, name: str) -> Instance:
         assert self._context is not None
         assert self.image is not None
@@ -165,6 +175,20 @@ def _pid_in(path: Path) -> int | None:
         return int(path.read_text())
     except (FileNotFoundError, ValueError):  # not there yet, or not yet written
         return None
+
+
+def _collect(pid: int) -> None:
+    """Wait until QEMU has ended, and reap it.
+
+    Not by waitpid at once: its pid is written while it is still the child of libvirt's helper, and it becomes ours
+    when that one has ended, a moment later. Somebody else's child is left to whoever reaps it.
+    """
+    processes.wait_gone(pid, None, None)
+    for _ in range(200):
+        if not Path(f"/proc/{pid}").exists():
+            return
+        select.select([], [], [], 0.005)
+        processes.reap([pid])
 
 
 def _dotted(number: int) -> str:
@@ -277,8 +301,7 @@ class KvmInstance(Instance):
         while pid is None and not self._returned.wait(0.02):
             pid = _pid_in(pid_file)
         if pid is not None or (pid := self._pid) is not None:
-            with contextlib.suppress(ChildProcessError):  # it is somebody else's child, who reaps it
-                os.waitpid(pid, 0)
+            _collect(pid)
         self._reaped.set()
 
     def _calling(self, brief: str, call: Callable[..., T], *arguments: Any) -> T:

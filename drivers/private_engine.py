@@ -68,6 +68,8 @@ class PrivateEngine:
             return subprocess.Popen(
                 [*_PRIVATE, *self._command(data)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
+                # The lock on its data is held by whatever of the engine lives: also after our own death.
+                pass_fds=(self._lock,),
                 env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify")},
             )  # fmt: skip
 

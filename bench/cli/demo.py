@@ -10,7 +10,8 @@ import click
 
 from .. import store
 from ..errors import StoreError
-from .report import write_page
+from .common import AS_JSON, print_json
+from .report import summary, write_page
 
 
 @click.command()
@@ -18,7 +19,8 @@ from .report import write_page
     "--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("tare-demo.html"), show_default=True
 )
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
-def demo(output: Path, open_page: bool) -> int:
+@AS_JSON
+def demo(output: Path, open_page: bool, as_json: bool) -> int:
     """Render a stored run of real hardware that ships with the package, and say where it came from."""
     from tare_bench.reports.view import headline
 
@@ -27,6 +29,9 @@ def demo(output: Path, open_page: bool) -> int:
         if not (folder / store.MANIFEST).is_file():
             raise StoreError("This installation has no demo run.", hint="Measure one of your own: tare run --quick")
         found = write_page(folder, output)
+    if as_json:
+        print_json(summary(found))
+        return 0
     host = found.run.manifest.host
     click.echo(
         f"A run of {found.run.manifest.started_at} on {host.get('cpu model name', 'an unnamed CPU')}, {host.get('os')}."

@@ -11,18 +11,31 @@ import click
 from tare_bench import apt, system, tool
 from tare_bench.errors import TareError
 
+from .common import AS_JSON, print_json
+
 
 @click.command()
 @click.option("-y", "--yes", is_flag=True, help="Go ahead without asking.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--tests", is_flag=True, help="Also what Tare's own tests need.")
-def setup(yes: bool, dry_run: bool, tests: bool) -> None:
+@AS_JSON
+def setup(yes: bool, dry_run: bool, tests: bool, as_json: bool) -> None:
     """Install the system packages that are missing, after saying which and why.
 
     It asks only at a terminal. Without root it prints the one command to run. TARE_YES=1 or 0 answers beforehand.
+    With --json it says what is missing and installs nothing.
     """
     host = system.distribution()
     packages, steps = system.missing(tests=tests), system.steps()
+    if as_json:
+        print_json(
+            {
+                "packages": [{"name": each.name, "why": each.why} for each in packages],
+                "steps": [{"what": each.what, "why": each.why} for each in steps],
+                "command": command(packages, steps) if packages or steps else "",
+            }
+        )
+        return
     if tests and host.id == "ubuntu":
         click.echo("chromium is a snap on Ubuntu: for the tests of the report in a browser, snap install chromium")
     if not packages and not steps:
