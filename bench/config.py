@@ -293,7 +293,8 @@ def as_toml(plan: Plan) -> str:
     lines += [f'accelerator = "{plan.accelerator}"']
     lines += [f"max_time = {plan.max_time:g}"] if plan.max_time else []
     lines += ["workloads = [" + ", ".join(f'"{each.name}"' for each in plan.workloads) + "]"]
+    lines += ["", "[instance]", f"disk = {plan.arms[0].spec.disk}"]
     for arm in plan.arms:
         lines += ["", "[[arm]]", f'name = "{arm.name}"', f'driver = "{arm.driver}"']
-        lines += [f"vcpus = {arm.spec.vcpus}", f'memory = "{arm.spec.memory >> 20} MiB"']
+        lines += [f"vcpus = {arm.spec.vcpus}", f"memory = {arm.spec.memory}"]
     return "\n".join(lines) + "\n"

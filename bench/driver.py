@@ -129,6 +129,8 @@ class RunContext:
     """Where what a driver makes on the host is written down before it is made."""
     cpus: tuple[int, ...]
     """The host CPUs that instances run on."""
+    disk: int = 1 << 30
+    """Bytes of room that a guest's disk has beyond the rootfs."""
 
 
 class Instance(ABC):

@@ -51,7 +51,7 @@ BOOT = (
     _boot("kernel", "Kernel speaks", "Guests only: the first byte on the console."),
     _boot("init", "Init runs", "Guests only: the marker line that the init of the initramfs writes to the console."),
     _boot("ready", "Boot to ready", "The host reads the first byte of the agent's READY."),
-    _boot("first_command", "First command", "The host reads the end of the answer to the first `true`."),
+    _boot("first_command", "First command", "The host reads the answer to the first command, `true`."),
     Metric(
         name="boot.cpu",
         unit="s",
@@ -59,7 +59,8 @@ BOOT = (
         resolution=CLOCK_TICK,
         title="CPU time of a boot",
         definition="Host CPU seconds from the request to the first command: the change of the host's busy time in "
-        "/proc/stat, less this program's own and less the idle rate just before; not given when other load showed.",
+        "/proc/stat, less this program's own and less the idle rate just before; not given where the host was not "
+        "quiet then.",
     ),
 )
 
@@ -79,8 +80,7 @@ STOP = Metric(
     better="lower",
     resolution=1e-4,
     title="Hard stop",
-    definition="From asking for the instance to be killed, to the end of file on its wire (or, where that comes "
-    "first, its process's pidfd): never the return of the call.",
+    definition="From asking for the instance to be killed to the end of file on its wire, not to the call's return.",
 )
 
 LIFECYCLE = (*BOOT, FLOOR, STOP)

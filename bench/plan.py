@@ -10,6 +10,7 @@ from .model import Arm, Plan, Role, WorkloadPlan
 
 BOOT = "boot"
 STOP = "stop"
+MEMORY = "memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,4 +64,5 @@ def _workloads(plan: Plan, measured: int) -> tuple[WorkloadPlan, ...]:
         due = (measured + 1) * times // plan.rounds > measured * times // plan.rounds
         if workload.name != BOOT and due:
             chosen.append(workload)
-    return tuple(chosen)
+    # Idle memory is that of a fresh instance at a fixed age: whatever else there is comes after it.
+    return tuple(sorted(chosen, key=lambda workload: workload.name != MEMORY))

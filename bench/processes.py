@@ -71,7 +71,10 @@ def kill(pid: int, started: int | None = None, signum: int = signal.SIGKILL) -> 
 
 
 def wait_gone(pid: int, started: int | None, seconds: float | None) -> bool:
-    """Wait, without polling, until that process has ended; reap it when it is our child. False at the deadline (None: there is none)."""
+    """Wait, without polling, until that process has ended; reap it when it is our child.
+
+    False at the deadline; without one (None) it waits for ever.
+    """
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:

@@ -49,6 +49,11 @@ class Estimate:
         return sum(self.session(session) for session in sessions)
 
 
+def _kind(block: Block) -> frozenset[str]:
+    """What a block does beside booting: blocks of one kind take about as long."""
+    return frozenset(each.name for session in block.sessions for each in session.workloads)
+
+
 class Fixed:
     """The number of blocks that was planned, as far as they fit into the time.
 
@@ -68,13 +73,19 @@ class Fixed:
         return [session for block in self._blocks for session in block.sessions]
 
     def next_blocks(self, elapsed: Iterator[float]) -> Iterator[Block]:
-        """The blocks in their order; `elapsed` yields the seconds measured so far each time that it is asked."""
+        """The blocks in their order; `elapsed` yields the seconds measured so far each time that it is asked.
+
+        The first one always starts: a limit that leaves no time for it would leave no answer either.
+        """
+        longest: dict[frozenset[str], float] = {}
         for index, block in enumerate(self._blocks):
-            used = next(elapsed)
-            if self._max_time is not None and used + self.estimate.left(block.sessions) > self._max_time and index > 0:
+            used, kind = next(elapsed), _kind(block)
+            expected = max(self.estimate.left(block.sessions), longest.get(kind, 0.0))
+            if self._max_time is not None and index > 0 and used + expected > self._max_time:
                 self.skipped = self._blocks[index:]
                 return
             yield block
+            longest[kind] = max(longest.get(kind, 0.0), next(elapsed) - used)
 
     def remaining(self, block: Block, position: int) -> list[Session]:
         """The sessions still to come, that of this block and position included."""

@@ -7,6 +7,7 @@ by the cgroups that the lease names, and ended by pid; never by a program's name
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -87,9 +88,21 @@ def _remover(thing: Owned) -> Callable[[], None] | None:
         return lambda: cgroups.remove([path])
     if thing.kind == "empty-cgroup":
         return lambda: _rmdir_if_empty(path)
+    if thing.kind == "engine-data":
+        return lambda: _drop_data(path)
     if thing.kind == "file":
         return lambda: path.unlink(missing_ok=True)
     return lambda: shutil.rmtree(path)
+
+
+def _drop_data(path: Path) -> None:
+    """The private engines' common data: a run that is alive may have come to use them since."""
+    with path.with_suffix(".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        shutil.rmtree(path)
 
 
 def _rmdir_if_empty(path: Path) -> None:

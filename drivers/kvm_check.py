@@ -42,7 +42,7 @@ EXPERIMENTAL = Notice(
 
 def _binding() -> Rung:
     there = find_spec("libvirt") is not None
-    fix = f"{SETUP}, then: pip install 'tare-bench[kvm]'"
+    fix = f"{SETUP}, then: pip install 'tare-bench[kvm]' (in a clone, ./noxw -s bench does both)"
     return Rung("libvirt-python", there, "installed" if there else "not installed", fix)
 
 

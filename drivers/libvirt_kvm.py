@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ROOM = 1 << 30
 REAP_SECONDS = 20.0
 
 
@@ -114,7 +113,8 @@ class KvmDriver(Driver):
             shutil.rmtree(root, ignore_errors=True)
 
     def prepare(self, rootfs: Rootfs) -> None:
-        self.image = guest_image.build(rootfs, room=ROOM)
+        assert self._context is not None
+        self.image = guest_image.build(rootfs, room=self._context.disk)
 
     def resolve(self, asked: str, *, fresh: bool = False) -> Resolution:
         assert self.image is not None

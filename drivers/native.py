@@ -81,7 +81,9 @@ class NativeDriver(Driver):
 
     def prepare(self, rootfs: Rootfs) -> None:
         if not rootfs.tree.is_dir():
-            raise InstanceError("The rootfs is not unpacked.", details=str(rootfs.tree), hint="tare images build")
+            raise InstanceError(
+                "The rootfs is not unpacked.", details=str(rootfs.tree), hint="tare run builds it; as root"
+            )
         self._rootfs = rootfs
         self._image_bytes = footprint.allocated([rootfs.tree])
 

@@ -142,7 +142,7 @@ _GUEST_MEMORY = (
     "The memory of a guest is that of its virtual machine monitor; a guest's own page cache is inside it, while a "
     "container's is the host's."
 )
-_NATIVE = "native is a mount namespace without a PID namespace or limits: a floor, no isolation."
+_NATIVE = "native is a mount namespace with the same CPU and memory limits and no PID namespace: a floor, no isolation."
 _EXPLORATORY = (
     "Only primary comparisons have intervals at a level that allows for their number. All others are marked "
     "exploratory: among twenty of them, one is expected to be wrong."
@@ -154,7 +154,7 @@ def _biases(analysis: Analysis) -> tuple[str, ...]:
     manifest = analysis.run.manifest
     accelerators, drivers = set(manifest.accelerators.values()), {arm.driver for arm in manifest.plan.arms}
     known = (
-        ("kvm" in accelerators, KVM_EVIDENCE),
+        (not accelerators.isdisjoint({"kvm", "tcg"}), KVM_EVIDENCE),
         ("tcg" in accelerators, _EMULATED_BIAS),
         (not accelerators.isdisjoint({"kvm", "tcg"}), _GUEST_MEMORY),
         ("native" in drivers, _NATIVE),

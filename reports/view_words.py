@@ -92,12 +92,26 @@ def _about(analysis: Analysis, arm: str) -> str:
     claims = [claim for item in primary if (claim := _claim(analysis, item))]
     name = arm_name(analysis, arm)
     if claims:
-        return f"{name} {_joined(claims)}, compared with {arm_name(analysis, analysis.run.manifest.plan.baseline)}."
+        against = arm_name(analysis, analysis.run.manifest.plan.baseline)
+        return f"{name} {_joined(claims)}, compared with {against}.{_exploratory(analysis, arm)}"
     reasons = [item.reason for item in primary if item.verdict == "not enough data" and item.reason]
     if any(item.verdict == "undecided" for item in primary):
         return f"Nothing is decided between {name} and {baseline}."
     because = f": {reasons[0]}" if reasons else ""
     return f"There is not enough data to compare {name} with {baseline}{because}."
+
+
+def _exploratory(analysis: Analysis, arm: str) -> str:
+    """What the main metrics say that had too few pairs for a headline: a sentence that says so, or nothing."""
+    found = [
+        (claim, item.pairs)
+        for item in analysis.comparisons
+        if item.arm == arm and not item.primary and analysis.primary.get(item.row.workload) == item.row.metric
+        if (claim := _claim(analysis, item))
+    ]
+    if not found:
+        return ""
+    return f" Exploratory, from {min(pairs for _, pairs in found)} pairs: it {_joined([claim for claim, _ in found])}."
 
 
 def _joined(claims: list[str]) -> str:

@@ -49,7 +49,8 @@ def make_ready(
     simulated = all(name == "fake" for name in able)
     built = _simulated_rootfs() if simulated else rootfs.build(reference, say=say)
     ready = Ready(rootfs=built, cpus=instance_cpus(max(arm.spec.vcpus for arm in plan.arms)), notices=notices)
-    context = RunContext(run=lease.folder.name, folder=lease.folder, lease=lease, cpus=ready.cpus)
+    room = max(arm.spec.disk for arm in plan.arms)
+    context = RunContext(lease.folder.name, lease.folder, lease, ready.cpus, room)
     for name, driver in able.items():
         try:
             _open(driver, context, built, plan.accelerator, ready, stack, say)
@@ -60,7 +61,9 @@ def make_ready(
     ready.arms = [arm for arm in plan.arms if arm.driver in ready.drivers]
     ready.accelerators = {arm.name: ready.accelerators[f"driver {arm.driver}"] for arm in ready.arms}
     if not ready.arms:
-        raise TareError("No driver can run here.", hint="tare check says why, tare setup installs what is missing.")
+        why = "\n".join(notice.message for notice in ready.notices if notice.code == "left-out")
+        hint = "tare check says more, tare setup installs what is missing."
+        raise TareError("No driver can run here.", details=why, hint=hint)
     return ready
 
 
@@ -85,7 +88,8 @@ def _able(wanted: list[str], asked: frozenset[str]) -> tuple[dict[str, Driver], 
 
 
 def _left_out(name: str, what: str, seen: str, fix: str) -> Notice:
-    return Notice(code="left-out", subject=name, message=f"{name} is left out: {what}: {seen}", hint=fix)
+    words = ": ".join(part for part in (what.rstrip("."), seen.strip()) if part)
+    return Notice(code="left-out", subject=name, message=f"{name} is left out: {words}", hint=fix)
 
 
 def _open(

@@ -101,7 +101,8 @@ def _carry_out(packages: Sequence[system.Package], steps: Sequence[system.Step])
     if packages:
         say(f"installing {len(packages)} packages")
         failures = apt.install([package.name for package in packages], say=say)
-    for step in steps:
+    # Asked again: a package that has just been installed may have made a group or a device's rule by itself.
+    for step in system.steps() if packages else steps:
         say(step.what)
         failures += _run(step)
     if failures:

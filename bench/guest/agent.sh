@@ -48,6 +48,7 @@ run() { # ID DEADLINE COMMAND
     else
         echo DONE "$1" $status "$user+$system" "$uptime" 0 0 >&4
     fi
+    echo 0 >"$spool/pid" # gone: its number may be somebody else's by now
 }
 
 job=
@@ -59,6 +60,7 @@ while IFS= read -r line <&3; do
         [ -z "$job" ] || wait "$job" # reaps the last one: the host asks for one at a time
         line=${line#RUN }
         id=${line%% *} line=${line#* }
+        : >"$spool/pid"
         run "$id" "${line%% *}" "${line#* }" &
         job=$!
         ;;
@@ -66,8 +68,14 @@ while IFS= read -r line <&3; do
     esac
 done
 
-if [ -n "$job" ] && kill -KILL "$job" 2>/dev/null && read -r pid <"$spool/pid"; then
-    kill -KILL "-$pid" 2>/dev/null # timeout leads a group of its own
+if [ -n "$job" ]; then
+    # what was asked for a moment ago has no number yet
+    tries=0
+    while [ ! -s "$spool/pid" ] && [ "$tries" -lt 100000 ]; do tries=$((tries + 1)); done
+    if read -r pid <"$spool/pid" && [ "$pid" != 0 ]; then
+        kill -KILL "$pid" "-$pid" 2>/dev/null # timeout leads a group of its own
+    fi
+    kill -KILL "$job" 2>/dev/null
 fi
 if [ "$2" = poweroff ]; then
     echo o >/proc/sysrq-trigger

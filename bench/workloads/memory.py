@@ -29,7 +29,7 @@ class Memory(Workload):
         where = accounts(live)
         sleep_until(live.clock, live.ready_at + int(IDLE_SECONDS * NS))
         read = footprint.memory(where)
-        if not read.processes:
+        if not read.processes and not read.unreadable:
             raise InstanceError("The instance has no process whose memory could be read.")
         measured = Measured()
         for row, value in read.rows.items():

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from runs import METRICS, PRIMARY, Outcome, Setting, build, troubled
 from tare_bench.analysis import Analysis, analyse
-from tare_bench.model import Run
+from tare_bench.model import Accelerator, Run
 from tare_bench.reports.view import KVM_EVIDENCE, headline, view
 from tare_bench.reports.view_cells import TableCell
 from tare_bench.reports.view_format import clean, identifier, measured, number, quantity, signed, span, unit_for
@@ -337,10 +337,10 @@ def test_a_workload_that_was_not_run_leaves_the_seed_open() -> None:
     assert page.seed.rows[1].cells[0][0].text == "not measured in this run"
 
 
-def test_kvm_says_how_far_it_has_been_tried_and_others_do_not() -> None:
+@pytest.mark.parametrize(("accelerator", "said"), [("kvm", True), ("tcg", True), ("none", False)])
+def test_a_run_with_guests_says_how_far_kvm_has_been_tried(accelerator: Accelerator, said: bool) -> None:
     assert KVM_EVIDENCE == "The KVM path is shown by a boot sector only."
-    assert KVM_EVIDENCE in method(_analyse(build(Setting(accelerators={"kvm": "kvm"})))).biases
-    assert KVM_EVIDENCE not in method(_analyse(build())).biases
+    assert (KVM_EVIDENCE in method(_analyse(build(Setting(accelerators={"kvm": accelerator})))).biases) == said
 
 
 def test_every_metric_that_is_shown_is_defined() -> None:
