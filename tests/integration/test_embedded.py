@@ -1,0 +1,200 @@
+"""libvirt's embedded driver: one root a run, unprivileged, reaped by us, and nothing of the user's changed."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tare_bench import leases, lifecycle, processes, rootfs, sweep
+from tare_bench.clock import MonotonicClock
+from tare_bench.driver import Instance, RunContext
+from tare_bench.drivers.fake import FakeDriver
+from tare_bench.drivers.libvirt_kvm import KvmDriver
+from tare_bench.model import Spec
+
+pytestmark = pytest.mark.needs("kvm")
+
+SPEC = Spec(vcpus=1, memory=256 << 20)
+PR_GET_CHILD_SUBREAPER = 37
+
+
+@contextlib.contextmanager
+def opened(run: str) -> Iterator[tuple[KvmDriver, RunContext]]:
+    """The driver, open and with its image, for an emulated guest."""
+    driver = KvmDriver()
+    lease = leases.take(run)
+    context = RunContext(run, lease.folder, lease, (max(os.sched_getaffinity(0)),))
+    try:
+        driver.open(context)
+        driver.prepare(rootfs.build())
+        driver.resolve("tcg")
+        yield driver, context
+    finally:
+        driver.close()
+        lease.release()
+
+
+@pytest.fixture(scope="module")
+def kvm() -> Iterator[tuple[KvmDriver, RunContext]]:
+    with opened(f"emb-{os.getpid()}") as found:
+        yield found
+
+
+def test_orphans_are_handed_to_us(kvm: tuple[KvmDriver, RunContext]) -> None:
+    flag = ctypes.c_int()
+    ctypes.CDLL(None).prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(flag), 0, 0, 0)
+    assert flag.value == 1
+
+
+def test_a_run_has_a_root_of_its_own_below_a_lock_that_it_holds(kvm: tuple[KvmDriver, RunContext]) -> None:
+    _, context = kvm
+    assert (context.folder / "libvirt/etc/qemu.conf").is_file()
+    with (context.folder / "lock").open("r+") as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert context.run in leases.live_runs()
+
+
+def test_sockets_have_room_in_their_path(kvm: tuple[KvmDriver, RunContext]) -> None:
+    _, context = kvm
+    monitor = context.folder / "libvirt/lib/qemu" / f"domain-1000-tare-{context.run[:8]}" / "monitor.sock"
+    assert len(str(monitor)) < 108
+
+
+def test_a_new_root_knows_qemu_from_the_last_one(kvm: tuple[KvmDriver, RunContext]) -> None:
+    driver, context = kvm
+    with lifecycle.created(driver, SPEC, name="seed", clock=driver.clock, seconds=60):
+        pass
+    from tare_bench.drivers import libvirt_embed
+
+    libvirt_embed.keep_capabilities(context.folder / "libvirt")
+    fresh = context.folder / "fresh"
+    libvirt_embed.make_root(fresh, libvirt_embed.qemu_owner())
+    assert list((fresh / "cache/qemu/capabilities").glob("*.xml"))
+
+
+def test_qemu_is_unprivileged_sandboxed_and_reaped_by_us(kvm: tuple[KvmDriver, RunContext]) -> None:
+    driver, _ = kvm
+    with lifecycle.created(driver, SPEC, name="owner", clock=driver.clock, seconds=60) as live:
+        assert live.instance is not None
+        pid = live.instance.accounts().pids[0]
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        assert processes.parent(pid) == os.getpid()
+        lifecycle.destroy(live)
+        assert not Path(f"/proc/{pid}").exists()
+    assert status["Seccomp"].strip() == "2"
+    if os.geteuid() == 0:
+        assert "0" not in status["Uid"].split()
+
+
+def test_images_stay_ours(kvm: tuple[KvmDriver, RunContext]) -> None:
+    driver, _ = kvm
+    assert driver.image is not None
+    paths = (driver.image.kernel, driver.image.initrd, driver.image.disk)
+    before = [(path.stat().st_uid, path.stat().st_gid, path.stat().st_mode) for path in paths]
+    with lifecycle.created(driver, SPEC, name="ours", clock=driver.clock, seconds=60):
+        during = [(path.stat().st_uid, path.stat().st_gid, path.stat().st_mode) for path in paths]
+    after = [(path.stat().st_uid, path.stat().st_gid, path.stat().st_mode) for path in paths]
+    assert before == during == after
+
+
+class SlowDriver(FakeDriver):
+    """One whose create blocks, as an SDK's does, until it is let go."""
+
+    clock = MonotonicClock()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = MonotonicClock()
+        self.began, self.go = threading.Event(), threading.Event()
+        self.created_in: int | None = None
+        self.destroyed = False
+
+    def create(self, spec: Spec, *, name: str) -> Instance:
+        self.created_in = threading.get_ident()
+        self.began.set()
+        self.go.wait(30)
+        instance = super().create(spec, name=name)
+        destroy = instance.destroy
+
+        def destroyed() -> None:
+            self.destroyed = True
+            destroy()
+
+        instance.destroy = destroyed  # type: ignore[method-assign]
+        return instance
+
+
+def test_an_interrupt_is_seen_while_an_sdk_call_blocks_and_what_it_made_is_destroyed() -> None:
+    driver = SlowDriver()
+    seen: list[bool] = []
+
+    def interrupt() -> None:
+        driver.began.wait(30)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def handler(signum: int, frame: object) -> None:
+        seen.append(not driver.go.is_set())
+        driver.go.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, handler)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with (
+            pytest.raises(KeyboardInterrupt),
+            lifecycle.created(driver, SPEC, name="slow", clock=driver.clock, seconds=60),
+        ):
+            raise AssertionError("the instance was handed out although we were interrupted")
+    finally:
+        signal.signal(signal.SIGINT, before)
+        thread.join()
+    assert driver.created_in != threading.get_ident(), "the call was made in the main thread"
+    assert seen == [True], "the signal was seen only after the call had returned"
+    assert driver.destroyed
+
+
+KILLED = """
+import os, sys
+sys.path.insert(0, os.path.dirname(sys.argv[1]))
+from test_embedded import SPEC, opened
+with opened(sys.argv[2]) as (driver, context):
+    instance = driver.create(SPEC, name="left")
+    print(*instance.accounts().pids, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_root_whose_lock_is_free_is_a_dead_runs_and_is_swept() -> None:
+    run = f"dead-{os.getpid()}"
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, __file__, run], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with child:
+        assert child.stdout is not None
+        pid = int(child.stdout.readline().split()[0])
+        started = processes.start_time(pid)
+        assert started is not None
+        assert run in leases.live_runs()
+        child.kill()
+    dead = [each for each in leases.dead_runs() if each.run == run]
+    try:
+        assert len(dead) == 1
+        things = list(sweep.of_run(dead[0]))
+        assert {"process", "file", "libvirt-root", "folder"} <= {thing.kind for thing in things}
+        assert not leases.remove_all([(thing.name, thing.remove) for thing in things])
+    finally:
+        for each in dead:
+            each.close()
+    assert processes.start_time(pid) != started
+    assert not dead[0].folder.exists()
+    assert not sweep.guest_cgroups(run)
