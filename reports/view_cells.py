@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from tare_bench.analysis import VERDICTS, CellSummary, Comparison
+from tare_bench.compare import VERDICTS, CellSummary, Comparison
 from tare_bench.metrics import Metric
 
 from .view_format import NBSP, Unit, clean, count, number, one_line, percent, quantity, signed, span, unit_for

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tare_bench.analysis import Analysis, CellSummary, Row
+from tare_bench.analysis import Analysis
+from tare_bench.compare import CellSummary, Row
 
 from .view_format import count, measured, number, one_line, span, unit_for
 from .view_tables import BETTER, columns, row_id, strip_id

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tare_bench.analysis import EMULATED_MEMORY, Analysis, Comparison, Row
+from tare_bench.analysis import Analysis
+from tare_bench.compare import EMULATED_MEMORY, Comparison, Row
 from tare_bench.metrics import Metric
 from tare_bench.stats import EXPLORATORY_LEVEL
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tare_bench.analysis import Analysis, Comparison, Verdict
+from tare_bench.analysis import Analysis
+from tare_bench.compare import Comparison, Verdict
 from tare_bench.metrics import Metric
 from tare_bench.stats import Estimate
 

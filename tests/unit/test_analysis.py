@@ -11,7 +11,8 @@ import msgspec
 import pytest
 from runs import METRICS, MIB, PRIMARY, Outcome, Setting, build, hostile, troubled
 from tare_bench import stats
-from tare_bench.analysis import Analysis, CellSummary, Comparison, Row, analyse
+from tare_bench.analysis import Analysis, analyse
+from tare_bench.compare import CellSummary, Comparison, Row
 from tare_bench.model import Run, Sample
 
 
