@@ -1,0 +1,162 @@
+"""Every command as a newcomer meets it: help, answers, refusals, exit statuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Tare
+from needs import lacking
+from tare_bench.cli import COMMANDS
+
+HEAVY = {"pandas", "matplotlib", "scipy", "docker", "libvirt", "jinja2", "numpy", "requests"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_has_help(tare: Tare, command: str) -> None:
+    done = tare(command, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Usage: tare {command} ")
+    lines = [line for line in done.stdout.splitlines() if line.strip()]
+    assert len(lines[1].strip()) > 20
+    described = done.stdout.partition("Options:")[2].splitlines()
+    options = [line for line in described if line.startswith("  -")]
+    assert options
+    for number, line in enumerate(described):
+        if line.startswith("  -"):
+            words = line.strip().split("  ", 1)
+            assert len(words) == 2 or described[number + 1].startswith("   "), f"{line} says nothing"
+
+
+def test_the_programs_help_names_every_command(tare: Tare) -> None:
+    done = tare("--help")
+    assert done.returncode == 0
+    for command, about in COMMANDS.items():
+        assert f"  {command} " in done.stdout
+        assert about in done.stdout
+
+
+def test_help_and_version_import_nothing_heavy() -> None:
+    code = "import sys; from tare_bench.cli import main; main(['--help'])"
+    done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "click" in imported
+    assert imported & HEAVY == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [
+        (("runn",), "run"),
+        (("run", "-d", "dokcer"), "docker"),
+        (("run", "-w", "memroy"), "memory"),
+        (("run", "--suite", "defualt"), "default"),
+        (("run", "-d", "native", "--baseline", "natve"), "native"),
+        (("check", "natvie"), "native"),
+        (("plan", "-d", "dockr"), "docker"),
+    ],
+)
+def test_what_is_misspelt_gets_the_nearest_name(tare: Tare, words: tuple[str, ...], nearest: str) -> None:
+    done = tare(*words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert f"Did you mean `{nearest}`?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "--rounds", "x"),
+        ("run", "--rounds", "0"),
+        ("run", "--no-such-option"),
+        ("run", "no-such-plan.toml"),
+        ("report", "no-such-run"),
+        ("report", "latest"),
+        ("run", "-d", "fake,native"),
+        ("run", "-d", "fake", "--rootfs", ".", "--max-time", "0"),
+        ("list", "nothing"),
+    ],
+)
+def test_what_is_wrong_is_said_without_a_traceback(tare: Tare, words: tuple[str, ...]) -> None:
+    done = tare(*words)
+    assert done.returncode == 2
+    assert done.stderr.strip()
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.needs("root", "native", "docker", "kvm")
+def test_check_says_for_each_driver_what_it_saw(tare: Tare) -> None:
+    done = tare("check", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert set(document["drivers"]) == {"native", "docker", "kvm"}
+    for driver in document["drivers"].values():
+        assert driver["ok"]
+        assert all(rung["ok"] and rung["seen"] for rung in driver["rungs"])
+    assert document["drivers"]["kvm"]["accelerator"] in ("kvm", "tcg")
+    assert document["space"]["free_bytes"] > 0
+    text = tare("check")
+    assert "native: can run" in text.stdout
+    assert f"accelerator: {document['drivers']['kvm']['accelerator']}" in text.stdout
+
+
+@pytest.mark.needs("root", "kvm")
+def test_kvm_or_nothing(tare: Tare, tmp_path: Path) -> None:
+    """Where KVM does not boot a stock kernel it is refused with what was seen; where it does, it runs."""
+    words = ("run", "-d", "kvm", "-w", "boot", "--rounds", "1", "--accelerator", "kvm")
+    done = tare(*words, "--results", tmp_path / "results", "--json")
+    if lacking("kvm-guest") is None:
+        assert done.returncode == 0, done.stderr
+        return
+    assert done.returncode == 3
+    assert "error: KVM does not work on this host." in done.stderr
+    evidence = done.stderr.partition("KVM does not work on this host.")[2].partition("what to do:")
+    assert len(evidence[0].strip()) > 20
+    assert "tcg" in evidence[2]
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("what", ["drivers", "workloads", "suites", "metrics", "runs"])
+def test_list_says_the_same_to_people_and_programs(tare: Tare, what: str) -> None:
+    text, document = tare("list", what), tare("list", what, "--json")
+    assert text.returncode == document.returncode == 0
+    rows = json.loads(document.stdout)
+    assert [line.split()[0] for line in text.stdout.splitlines()] == [row["name"] for row in rows]
+    assert bool(rows) == (what != "runs")
+    assert all(row["about"] for row in rows)
+
+
+def test_plan_shows_order_and_time_and_runs_nothing(tare: Tare, tmp_path: Path) -> None:
+    done = tare("plan", "--quick", "--seed", "7")
+    assert done.returncode == 0, done.stderr
+    assert "arm docker: docker," in done.stdout
+    assert "the baseline" in done.stdout
+    assert done.stdout.count("measured ") >= 10
+    assert "seed 7" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_as_toml_is_a_plan(tare: Tare, tmp_path: Path) -> None:
+    words = ("plan", "-d", "native,docker", "-w", "memory", "--rounds", "9", "--seed", "5", "--max-time", "60")
+    (tmp_path / "tare.toml").write_text(tare(*words, "--toml").stdout)
+    direct, read = (json.loads(tare(*each, "--json").stdout) for each in (words, ("plan",)))
+    assert read == direct
+    assert "plan: tare.toml" in tare("plan").stdout
+
+
+@pytest.mark.needs("root")
+def test_sweep_finds_nothing_on_a_clean_host(tare: Tare, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    done = tare("sweep", "--dry-run")
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("program", ["tare", "tare-bench"])
+def test_both_names_are_the_same_program(program: str) -> None:
+    path = Path(sys.executable).with_name(program)
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("tare, version ")
