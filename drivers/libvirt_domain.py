@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-METADATA = "https://github.com/tare-bench/tare/domain/1"
+METADATA = "urn:tare:domain:1"
 """The namespace of our labels in a domain's metadata; a name, not an address."""
 
 TCG_CACHE_MIB = 32

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import fcntl
 import os
@@ -10,16 +9,20 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from tare_bench import leases, lifecycle, processes, rootfs, sweep
+from hosts import Host, Hosts
+from tare_bench import leases, lifecycle, processes, sweep
 from tare_bench.clock import MonotonicClock
-from tare_bench.driver import Instance, RunContext
+from tare_bench.driver import Instance
+from tare_bench.drivers import libvirt_embed
 from tare_bench.drivers.fake import FakeDriver
-from tare_bench.drivers.libvirt_kvm import KvmDriver
 from tare_bench.model import Spec
+
+if TYPE_CHECKING:
+    from hosts import Hosts
 
 pytestmark = pytest.mark.needs("kvm")
 
@@ -27,63 +30,44 @@ SPEC = Spec(vcpus=1, memory=256 << 20)
 PR_GET_CHILD_SUBREAPER = 37
 
 
-@contextlib.contextmanager
-def opened(run: str) -> Iterator[tuple[KvmDriver, RunContext]]:
-    """The driver, open and with its image, for an emulated guest."""
-    driver = KvmDriver()
-    lease = leases.take(run)
-    context = RunContext(run, lease.folder, lease, (max(os.sched_getaffinity(0)),))
-    try:
-        driver.open(context)
-        driver.prepare(rootfs.build())
-        driver.resolve("tcg")
-        yield driver, context
-    finally:
-        driver.close()
-        lease.release()
+@pytest.fixture
+def kvm(hosts: Hosts) -> Host:
+    """The one that the contract uses too: libvirt's embedded driver opens one root in a process."""
+    return hosts["kvm"]
 
 
-@pytest.fixture(scope="module")
-def kvm() -> Iterator[tuple[KvmDriver, RunContext]]:
-    with opened(f"emb-{os.getpid()}") as found:
-        yield found
-
-
-def test_orphans_are_handed_to_us(kvm: tuple[KvmDriver, RunContext]) -> None:
+def test_orphans_are_handed_to_us(kvm: Host) -> None:
     flag = ctypes.c_int()
     ctypes.CDLL(None).prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(flag), 0, 0, 0)
     assert flag.value == 1
 
 
-def test_a_run_has_a_root_of_its_own_below_a_lock_that_it_holds(kvm: tuple[KvmDriver, RunContext]) -> None:
-    _, context = kvm
+def test_a_run_has_a_root_of_its_own_below_a_lock_that_it_holds(kvm: Host) -> None:
+    context = kvm.context
     assert (context.folder / "libvirt/etc/qemu.conf").is_file()
     with (context.folder / "lock").open("r+") as lock, pytest.raises(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert context.run in leases.live_runs()
 
 
-def test_sockets_have_room_in_their_path(kvm: tuple[KvmDriver, RunContext]) -> None:
-    _, context = kvm
+def test_sockets_have_room_in_their_path(kvm: Host) -> None:
+    context = kvm.context
     monitor = context.folder / "libvirt/lib/qemu" / f"domain-1000-tare-{context.run[:8]}" / "monitor.sock"
     assert len(str(monitor)) < 108
 
 
-def test_a_new_root_knows_qemu_from_the_last_one(kvm: tuple[KvmDriver, RunContext]) -> None:
-    driver, context = kvm
-    with lifecycle.created(driver, SPEC, name="seed", clock=driver.clock, seconds=60):
+def test_a_new_root_knows_qemu_from_the_last_one(kvm: Host) -> None:
+    context = kvm.context
+    with kvm.created():
         pass
-    from tare_bench.drivers import libvirt_embed
-
     libvirt_embed.keep_capabilities(context.folder / "libvirt")
     fresh = context.folder / "fresh"
     libvirt_embed.make_root(fresh, libvirt_embed.qemu_owner())
     assert list((fresh / "cache/qemu/capabilities").glob("*.xml"))
 
 
-def test_qemu_is_unprivileged_sandboxed_and_reaped_by_us(kvm: tuple[KvmDriver, RunContext]) -> None:
-    driver, _ = kvm
-    with lifecycle.created(driver, SPEC, name="owner", clock=driver.clock, seconds=60) as live:
+def test_qemu_is_unprivileged_sandboxed_and_reaped_by_us(kvm: Host) -> None:
+    with kvm.created() as live:
         assert live.instance is not None
         pid = live.instance.accounts().pids[0]
         status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
@@ -95,12 +79,12 @@ def test_qemu_is_unprivileged_sandboxed_and_reaped_by_us(kvm: tuple[KvmDriver, R
         assert "0" not in status["Uid"].split()
 
 
-def test_images_stay_ours(kvm: tuple[KvmDriver, RunContext]) -> None:
-    driver, _ = kvm
-    assert driver.image is not None
-    paths = (driver.image.kernel, driver.image.initrd, driver.image.disk)
+def test_images_stay_ours(kvm: Host) -> None:
+    image = kvm.driver.image
+    assert image is not None
+    paths = (image.kernel, image.initrd, image.disk)
     before = [(path.stat().st_uid, path.stat().st_gid, path.stat().st_mode) for path in paths]
-    with lifecycle.created(driver, SPEC, name="ours", clock=driver.clock, seconds=60):
+    with kvm.created():
         during = [(path.stat().st_uid, path.stat().st_gid, path.stat().st_mode) for path in paths]
     after = [(path.stat().st_uid, path.stat().st_gid, path.stat().st_mode) for path in paths]
     assert before == during == after
@@ -164,20 +148,26 @@ def test_an_interrupt_is_seen_while_an_sdk_call_blocks_and_what_it_made_is_destr
 
 
 KILLED = """
-import os, sys
-sys.path.insert(0, os.path.dirname(sys.argv[1]))
-from test_embedded import SPEC, opened
-with opened(sys.argv[2]) as (driver, context):
-    instance = driver.create(SPEC, name="left")
-    print(*instance.accounts().pids, flush=True)
-    sys.stdin.read()
+import sys
+from tare_bench import leases, rootfs
+from tare_bench.driver import RunContext
+from tare_bench.drivers.libvirt_kvm import KvmDriver
+from tare_bench.model import Spec
+
+driver, lease = KvmDriver(), leases.take(sys.argv[1])
+driver.open(RunContext(sys.argv[1], lease.folder, lease, (0,)))
+driver.prepare(rootfs.build())
+driver.resolve("tcg")
+instance = driver.create(Spec(vcpus=1, memory=256 << 20), name="left")
+print(*instance.accounts().pids, flush=True)
+sys.stdin.read()
 """
 
 
 def test_a_root_whose_lock_is_free_is_a_dead_runs_and_is_swept() -> None:
     run = f"dead-{os.getpid()}"
     child = subprocess.Popen(
-        [sys.executable, "-c", KILLED, __file__, run], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", KILLED, run], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with child:
         assert child.stdout is not None
