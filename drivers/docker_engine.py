@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,11 @@ import docker
 import docker.errors
 import docker.types
 import requests
-from tare_bench import cgroups, processes
+from tare_bench import cgroups, paths, processes
 from tare_bench.driver import (
     LABEL_INSTANCE,
     LABEL_RUN,
+    LABEL_RUNS,
     Accounts,
     Driver,
     Instance,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = "tare/rootfs"
 LABEL_ROOTFS = "tare.rootfs"
+DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 TIMEOUT = 120
 """Seconds that one call to the engine may take."""
 
@@ -107,8 +109,8 @@ class DockerDriver(Driver):
                 raise DriverUnavailable(error.brief, details=error.details, hint=NO_ENGINE) from error
             self._engine = PrivateEngine(context)
             self._client = docker.APIClient(base_url=self._engine.url, version="auto", timeout=TIMEOUT)
-            for leftover in _ours(self._client, live_runs=()):
-                leftover.remove()  # a dead run's, in data that are ours alone
+            for item in _ours(self._client):
+                _remover(self._client, item["Id"])()  # a dead run's, in data that are ours alone
 
     def close(self) -> None:
         if self._client is not None:
@@ -175,7 +177,7 @@ class DockerDriver(Driver):
             log_config=docker.types.LogConfig(type="none"),
             tmpfs={"/tmp": "rw,exec,nosuid,nodev,mode=1777", "/run/tare": "rw,exec,nosuid,nodev,mode=700"},
         )
-        labels = {LABEL_RUN: self._context.run, LABEL_INSTANCE: name}
+        labels = {LABEL_RUN: self._context.run, LABEL_INSTANCE: name, LABEL_RUNS: str(paths.runtime_dir())}
         return dict(
             self._api.create_container_config(
                 self._image, agent_argv(), host_config=host, labels=labels, stdin_open=True, tty=False,
@@ -193,16 +195,27 @@ class DockerDriver(Driver):
             client = _answering()
         except DriverUnavailable:
             return []
-        return _ours(client, live_runs)
+        # In a user's engine there may be another user's runs, of which we cannot tell whether they are alive.
+        with contextlib.closing(client):
+            found = _ours(client, f"{LABEL_RUNS}={paths.runtime_dir()}")
+        return [
+            Leftover("container", item["Names"][0].lstrip("/"), _later_remover(item["Id"]))
+            for item in found
+            if item["Labels"][LABEL_RUN] not in live_runs
+        ]
 
 
-def _ours(client: docker.APIClient, live_runs: Sequence[str]) -> list[Leftover]:
-    """Containers with our label, but those of runs that are alive."""
-    return [
-        Leftover("container", item["Names"][0].lstrip("/"), _remover(client, item["Id"]))
-        for item in client.containers(all=True, filters={"label": LABEL_RUN})
-        if item["Labels"][LABEL_RUN] not in live_runs
-    ]
+def _ours(client: docker.APIClient, *labels: str) -> list[dict[str, Any]]:
+    """Containers with our label and these."""
+    return list(client.containers(all=True, filters={"label": [LABEL_RUN, *labels]}))
+
+
+def _later_remover(container: str) -> Callable[[], None]:
+    def remove() -> None:
+        with contextlib.closing(_answering()) as client:
+            _remover(client, container)()
+
+    return remove
 
 
 def _remover(client: docker.APIClient, container: str) -> Any:
@@ -219,11 +232,23 @@ def _answering() -> docker.APIClient:
         # Said plainly, and before the SDK tries: it leaves a socket open and says it with three exceptions.
         raise DriverUnavailable("No Docker engine answers.", details=f"there is no {SOCKET}", hint=NO_ENGINE)
     try:
+        _knock(os.environ.get("DOCKER_HOST") or DEFAULT_ENGINE)
         client = docker.from_env(timeout=TIMEOUT, version="auto").api
         client.ping()
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:
         raise DriverUnavailable("No Docker engine answers.", details=_words(error), hint=NO_ENGINE) from error
     return client
+
+
+def _knock(url: str) -> None:
+    """Connect to a local engine's socket and hang up. Raises OSError where nobody is there.
+
+    The SDK would leave a socket open for each try that fails.
+    """
+    if url.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(TIMEOUT)
+            sock.connect(url.removeprefix("unix://"))
 
 
 def _words(error: BaseException) -> str:

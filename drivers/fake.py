@@ -21,6 +21,15 @@ from tare_bench.model import Accelerator, Spec
 if TYPE_CHECKING:
     from tare_bench.rootfs import Rootfs
 
+_ISOLATION = b"""\
+boot_id simulated
+kernel_release simulated
+os "simulated"
+status CapEff: 0000000000000000
+status Seccomp: 2
+"""
+"""What the workload `isolation` finds in its instances: a kernel of their own."""
+
 T = TypeVar("T")
 S = TypeVar("S", bound=Source)
 
@@ -287,6 +296,8 @@ class FakeInstance(Instance):
                 f"    events per second: {rate:.2f}\n    total time: 1.0000s\n    total number of events: {rate:.0f}\n"
             )
             return Reply(text.encode(), seconds=1.02)
+        if "random/boot_id" in command:
+            return Reply(_ISOLATION)
         return Reply(stderr=f"sh: {command}: not found\n".encode(), status=127)
 
     def accelerator(self) -> Accelerator:
