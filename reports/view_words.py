@@ -78,7 +78,8 @@ def headline(analysis: Analysis) -> list[str]:
     sentences = [_about(analysis, arm) for arm in _headline_arms(analysis)]
     if not sentences:
         sentences = [_alone(analysis)]
-    return [*sentences, *_open(analysis), *_warnings(analysis)]
+    aside = [words for arm in _headline_arms(analysis) if (words := _exploratory(analysis, arm))]
+    return [*sentences, *aside, *_open(analysis), *_warnings(analysis)]
 
 
 def _headline_arms(analysis: Analysis) -> list[str]:
@@ -94,7 +95,7 @@ def _about(analysis: Analysis, arm: str) -> str:
     name = arm_name(analysis, arm)
     if claims:
         against = arm_name(analysis, analysis.run.manifest.plan.baseline)
-        return f"{name} {_joined(claims)}, compared with {against}.{_exploratory(analysis, arm)}"
+        return f"{name} {_joined(claims)}, compared with {against}."
     reasons = [item.reason for item in primary if item.verdict == "not enough data" and item.reason]
     if any(item.verdict == "undecided" for item in primary):
         return f"Nothing is decided between {name} and {baseline}."
@@ -112,7 +113,8 @@ def _exploratory(analysis: Analysis, arm: str) -> str:
     ]
     if not found:
         return ""
-    return f" Exploratory, from {min(pairs for _, pairs in found)} pairs: it {_joined([claim for claim, _ in found])}."
+    fewest = min(pairs for _, pairs in found)
+    return f"Exploratory, from {fewest} pairs: {arm_name(analysis, arm)} {_joined([claim for claim, _ in found])}."
 
 
 def _joined(claims: list[str]) -> str:
