@@ -156,18 +156,24 @@ def kill(folders: Sequence[Path]) -> list[int]:
 def remove(folders: Sequence[Path], *, seconds: float = 5.0) -> None:
     """Kill what is in them, remove them and those below them, then our parent folder if it is empty now.
 
-    Raises OSError when one stays: a process of it that cannot be killed.
+    Raises OSError when one stays: a process of it that cannot be killed. The others are removed all the same.
     """
+    stays: list[OSError] = []
     there = kill(folders)
     for pid in there:
         processes.wait_gone(pid, None, seconds)
     for folder in folders:
         below = sorted((entry for entry in folder.glob("**/") if entry != folder), reverse=True)
-        for each in [*below, folder]:
-            _rmdir(each)
+        try:
+            for each in [*below, folder]:
+                _rmdir(each)
+        except OSError as error:
+            stays.append(error)
         with contextlib.suppress(OSError):
             if folder.parent.name == PARENT:
                 folder.parent.rmdir()
+    if stays:
+        raise stays[0]
 
 
 def _rmdir(folder: Path) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LABEL_RUN = "tare.run"
 LABEL_INSTANCE = "tare.instance"
+LABEL_RUNS = "tare.runs"
+"""The folder of runs that an instance's belongs to: whether it is alive can only be told from there."""
 
 
 class Kind(StrEnum):

@@ -36,6 +36,8 @@ class Lease:
 
     def __init__(self, folder: Path, lock: int) -> None:
         self.folder = folder
+        self.keep = False
+        """Whether something stays that only a sweep removes: then the book stays too."""
         self._lock = lock
         self._book = os.open(folder / "lease.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
@@ -48,7 +50,8 @@ class Lease:
     def release(self) -> None:
         """The run has ended and removed what it owned: drop the book and the folder."""
         os.close(self._book)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from .clock import NS, Call, Clock, finish, let_end, sleep_until
 from .driver import Driver, Instance
-from .errors import InstanceError, InstanceTimeout
+from .errors import InstanceTimeout
 from .guest import INIT_MARKER
 from .model import Accelerator, Spec
-from .wire import Answer, ConsoleLog, Wire
+from .wire import Answer, ConsoleLog, Wire, WireLost
 
 DESTROY_SECONDS = 60.0
 FLOOR_RUNS = 3
@@ -125,11 +125,11 @@ def boot(live: Live) -> None:
     starting = clock.begin(instance.start)
     try:
         try:
-            live.milestones["ready"], uptime = live.wire.ready(live.deadline)
-        except InstanceError:
-            # A start that failed says why; the wire only says that nothing came.
-            if starting.returned_at is not None:
-                starting.result()
+            live.milestones["ready"], uptime = live.wire.ready(live.deadline, starting)
+        except WireLost:
+            # Where the start failed, it says why; the end of the wire only says that.
+            let_end(clock, starting)
+            starting.result()
             raise
         live.uptimes.append((live.milestones["ready"], uptime))
         live.milestones["first_command"] = live.run("true", seconds=30).checked().done_at

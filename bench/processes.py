@@ -7,7 +7,7 @@ import ctypes
 import os
 import select
 import signal
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -29,13 +29,18 @@ def parent(pid: int) -> int | None:
 
 
 def _stat(pid: int) -> list[str] | None:
+    """The fields of a living process: a zombie has ended."""
+    fields = _fields(pid)
+    return None if fields is None or fields[0] in "ZX" else fields
+
+
+def _fields(pid: int) -> list[str] | None:
     """The fields of /proc/PID/stat from the state on; the name before them may hold anything."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = text[text.rindex(")") + 2 :].split()
-    return None if fields[0] in "ZX" else fields
+    return text[text.rindex(")") + 2 :].split()
 
 
 def all_pids() -> list[int]:
@@ -95,6 +100,17 @@ def reap(pids: Iterable[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
+
+
+def reap_orphans(keep: Container[int] = ()) -> None:
+    """Collect ended processes that were handed to us as subreaper: a container's shim, say. By pid, but those kept.
+
+    Only while no child that we started ourselves is about to end: its own waiter must find it.
+    """
+    ours = os.getpid()
+    for pid in all_pids():
+        if pid not in keep and (fields := _fields(pid)) is not None and fields[0] == "Z" and int(fields[1]) == ours:
+            reap([pid])
 
 
 def become_subreaper() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from . import lifecycle
+from . import lifecycle, processes
 from .clock import NS, Clock
 from .driver import Driver
 from .errors import InstanceError, InstanceTimeout, TareError
@@ -86,6 +86,7 @@ class Runner:
                     left = self.schedule.estimate.left(self.schedule.remaining(block, session.position))
                     yield SessionStarted(session, left)
                     yield from self._session(session)
+                    processes.reap_orphans()
                 gc.collect()
             if self.schedule.skipped:
                 yield BlocksSkipped(tuple(self.schedule.skipped))
@@ -120,8 +121,8 @@ class Runner:
             for workload in pending:
                 yield _Open(self, session, workload).failed(InstanceError(f"No instance: {error.brief}"))
         except ExceptionGroup as group:
-            first = next(each for each in group.exceptions if isinstance(each, TareError))
-            yield trial.failed(first)
+            for first in [each for each in group.exceptions if isinstance(each, TareError)][:1]:
+                yield trial.failed(first)
             raise
         else:
             whole = (self.clock.now() - began) / NS

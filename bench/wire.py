@@ -16,7 +16,7 @@ import re
 import socket
 from dataclasses import dataclass, field
 
-from .clock import NS, Clock
+from .clock import NS, Call, Clock, Source
 from .driver import Channel, Streams
 from .errors import InstanceError, InstanceTimeout
 
@@ -137,24 +137,29 @@ class Wire:
         self._clock = clock
         self._buffer = bytearray()
         self._next_id = 1
+        self._stamp: int | None = None
+        self._starting: Call[None] | None = None
         self.console = console
         self.ended_at: int | None = None
         """When the end of file was read; None while the wire lives."""
 
-    def ready(self, deadline: int) -> tuple[int, float]:
+    def ready(self, deadline: int, starting: Call[None] | None = None) -> tuple[int, float]:
         """Wait for READY: when its first byte was read (ns), and the instance's uptime (s).
 
-        Raises InstanceTimeout at the deadline and WireLost when the instance dies before.
+        Raises InstanceTimeout at the deadline, WireLost when the instance dies before, and at once what the call that
+        starts it raises.
         """
-        if not self._buffer:
-            self._read_more(deadline, "the agent's READY")
-        first_byte_at = self._clock.now() if self._stamp is None else self._stamp
-        words = self._line(deadline, "the agent's READY").split()
+        self._starting = starting
+        try:
+            if not self._buffer:
+                self._read_more(deadline, "the agent's READY")
+            first_byte_at = self._clock.now() if self._stamp is None else self._stamp
+            words = self._line(deadline, "the agent's READY").split()
+        finally:
+            self._starting = None
         if len(words) != 2 or words[0] != "READY":
             raise WireGarbled("The agent's first line is not READY.", details=repr(words)[:500])
         return first_byte_at, _number(words[1])
-
-    _stamp: int | None = None
 
     def run(self, command: str, *, seconds: float) -> Answer:
         """Run a shell command in the instance, with a deadline of that many seconds there.
@@ -242,7 +247,8 @@ class Wire:
         if self.ended_at is not None:
             raise WireLost(f"The wire ended while waiting for {what}.", details=self._tail())
         while True:
-            sources = [self._wire] if self._console is None else [self._wire, self._console]
+            sources: list[Source] = [self._wire]
+            sources += [each for each in (self._console, self._starting) if each is not None]
             ready = self._clock.select(sources, deadline)
             if not ready:
                 raise InstanceTimeout(f"The deadline came while waiting for {what}.", details=self._tail())
@@ -250,6 +256,9 @@ class Wire:
                 self._read_console()
             if self._wire in ready and self._read_wire(what):
                 return
+            if self._starting is not None and self._starting in ready:
+                starting, self._starting = self._starting, None
+                starting.result()
 
     def _read_wire(self, what: str) -> bool:
         data = self._wire.recv()

@@ -122,10 +122,13 @@ class NativeInstance(Instance):
         self._wire = SocketChannel(wire_here)
         try:
             self._cgroups = self._make_room(context, spec)
+            # Without a cgroup they would have the CPUs that we have, which are all but theirs.
+            pinned = () if self._cgroups else ("taskset", "-c", ",".join(map(str, context.cpus)))
             entries = [str(folder / "cgroup.procs") for folder in self._cgroups]
             script = files("tare_bench.guest").joinpath("native.sh").read_text(encoding="ascii")
+            shell = [*pinned, *_OWN_MOUNTS, "/bin/sh", "-c", script, "tare-native"]
             self._process = subprocess.Popen(
-                [*_OWN_MOUNTS, "/bin/sh", "-c", script, "tare-native", tree, self._work, *entries, "--", *agent_argv()],
+                [*shell, tree, self._work, *entries, "--", *agent_argv()],
                 stdin=wire_there.fileno(), stdout=wire_there.fileno(), stderr=subprocess.PIPE,
                 env={"PATH": os.defpath}, cwd="/", start_new_session=True,
             )  # fmt: skip

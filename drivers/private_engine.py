@@ -127,8 +127,7 @@ class PrivateEngine:
                 processes.kill(pid, started)
                 processes.wait_gone(pid, started, STOP_SECONDS)
             self._process = None
-        with contextlib.suppress(OSError):  # what stays is the sweep's
-            cgroups.remove([folder for folder in cgroups.roots(self.cgroup) if folder.is_dir()])
+        cgroups.remove([folder for folder in cgroups.roots(self.cgroup) if folder.is_dir()])
         shutil.rmtree(self._folder, ignore_errors=True)
         if self._lock >= 0:
             os.close(self._lock)

@@ -81,8 +81,9 @@ def main(arguments: list[str] | None = None) -> None:
         status = error.exit_status
     except Interrupted as interrupt:
         status = interrupt.exit_status
-    except (KeyboardInterrupt, click.Abort):
-        status = 130
+    except (KeyboardInterrupt, click.Abort) as error:
+        # click turns the one into the other.
+        status = getattr(error.__cause__ or error.__context__, "exit_status", 130)
     except BrokenPipeError:  # whoever read our output has had enough of it
         sys.stderr.close()
         status = 141

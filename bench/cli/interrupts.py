@@ -20,23 +20,38 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Guard:
-    """What the handler knows: whether it has been asked before."""
+    """What the handler knows: whether it has been asked before, and whether it is to wait with the answer."""
 
     def __init__(self) -> None:
         self.seen: int | None = None
-        self.tidying = True
-        """False where a second signal has nothing to cut short."""
+        self._deferring = False
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         if self.seen is None:
             self.seen = signum
-            raise Interrupted(signum)
-        if self.tidying:
-            words = b"\nStopped tidying up. What is left behind is removed by: tare sweep\n"
-            with contextlib.suppress(OSError):
-                os.write(2, words)
-            # Not sys.exit: that would run the very clean-ups that are to be cut short, and wait for calls in flight.
-            os._exit(128 + signum)
+            if not self._deferring:
+                raise Interrupted(signum)
+            return
+        words = b"\nStopped tidying up. What is left behind is removed by: tare sweep\n"
+        with contextlib.suppress(OSError):
+            os.write(2, words)
+        # Not sys.exit: that would run the very clean-ups that are to be cut short, and wait for calls in flight.
+        os._exit(128 + signum)
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Within it a first signal only takes effect at the end: what closes an engine, or renders, is let finish.
+
+        Raises Interrupted at the end where one came and nothing else is being raised.
+        """
+        before = self.seen
+        self._deferring = True
+        try:
+            yield
+        finally:
+            self._deferring = False
+        if before is None and self.seen is not None:
+            raise Interrupted(self.seen)
 
 
 @contextlib.contextmanager

@@ -49,6 +49,7 @@ def make_ready(
     simulated = all(name == "fake" for name in able)
     built = _simulated_rootfs() if simulated else rootfs.build(reference, say=say)
     ready = Ready(rootfs=built, cpus=instance_cpus(max(arm.spec.vcpus for arm in plan.arms)), notices=notices)
+    move_elsewhere(ready.cpus)
     room = max(arm.spec.disk for arm in plan.arms)
     context = RunContext(lease.folder.name, lease.folder, lease, ready.cpus, room)
     for name, driver in able.items():
@@ -102,7 +103,7 @@ def _open(
     say: Callable[[str], None],
 ) -> None:
     say(f"{driver.name}: opening")
-    stack.callback(driver.close)
+    stack.callback(_close, driver, context.lease, say)
     driver.open(context)
     say(f"{driver.name}: preparing its image")
     driver.prepare(built)
@@ -110,6 +111,22 @@ def _open(
     ready.drivers[driver.name] = driver
     ready.accelerators[f"driver {driver.name}"] = resolution.accelerator
     ready.notices += resolution.notices
+
+
+def _close(driver: Driver, lease: Lease, say: Callable[[str], None]) -> None:
+    """Close a driver; where that fails, the run's lease stays, and with it what a sweep needs to know."""
+    try:
+        driver.close()
+    except Exception as error:  # noqa: BLE001 - what was measured is not lost for it; it is said, and left to a sweep
+        lease.keep = True
+        say(f"{driver.name} could not be closed: {error}\nWhat is left behind is removed by: tare sweep")
+
+
+def move_elsewhere(cpus: tuple[int, ...]) -> None:
+    """Keep ourselves, and the engines that we start from now on, off the instances' CPUs, where there are others."""
+    others = os.sched_getaffinity(0) - set(cpus)
+    if others:
+        os.sched_setaffinity(0, others)
 
 
 def instance_cpus(vcpus: int) -> tuple[int, ...]:

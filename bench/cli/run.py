@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +19,7 @@ from ..plan import blocks
 from ..runner import BlocksSkipped, Runner, SessionStarted, TrialFinished
 from ..schedule import Estimate, Fixed
 from .common import AS_JSON, RESULTS, plan_options, say, show_notices, split
-from .interrupts import Interrupted, guarded
+from .interrupts import Guard, Interrupted, guarded
 from .ready import Ready, make_ready
 
 if TYPE_CHECKING:
@@ -68,13 +67,13 @@ def run(
         opened: list[Path] = []
         interrupt = None
         try:
-            _measure(configured, rootfs_reference, results, progress, opened.append)
+            _measure(configured, rootfs_reference, results, progress, opened.append, guard)
         except Interrupted as signal_seen:
             interrupt = signal_seen
-        guard.tidying = False
-    if not opened:
-        raise interrupt or TareError("Nothing was measured.")
-    status = finish(opened[0], as_json=as_json, open_page=open_page, quick=options["quick"])
+        if not opened:
+            raise interrupt or TareError("Nothing was measured.")
+        with guard.deferred():
+            status = finish(opened[0], as_json=as_json, open_page=open_page, quick=options["quick"])
     return interrupt.exit_status if interrupt is not None else status
 
 
@@ -84,10 +83,11 @@ def _measure(
     results: Path,
     mode: Literal["auto", "plain", "json", "none"],
     opened: Callable[[Path], None],
+    guard: Guard,
 ) -> None:
     """Make everything ready, run the plan, and undo what was made. `opened` is told the run's folder."""
     identity = store.new_id()
-    with leases.measuring(_wait_for), contextlib.ExitStack() as stack:
+    with leases.measuring(_wait_for), _tidied(guard) as stack:
         lease = leases.take(identity)
         stack.callback(lease.release)
         ready = make_ready(configured, reference, lease, stack, say)
@@ -98,8 +98,18 @@ def _measure(
         writer = store.Writer(results, manifest)
         stack.callback(writer.close)
         opened(writer.folder)
-        _elsewhere(ready.cpus)
         _run(_runner(plan, ready, schedule), writer, mode)
+
+
+@contextlib.contextmanager
+def _tidied(guard: Guard) -> Iterator[contextlib.ExitStack]:
+    """What was opened is closed in the end, and no first signal cuts that short."""
+    stack = contextlib.ExitStack()
+    try:
+        yield stack
+    finally:
+        with guard.deferred():
+            stack.close()
 
 
 def _wait_for(owner: str) -> None:
@@ -157,13 +167,6 @@ def _runner(plan: Plan, ready: Ready, schedule: Fixed) -> Runner:
 
 def _deadline(plan: Plan, accelerator: Accelerator) -> float:
     return EMULATED_DEADLINE if accelerator == "tcg" else plan.boot_deadline
-
-
-def _elsewhere(cpus: tuple[int, ...]) -> None:
-    """Keep ourselves off the instances' CPUs, where there are others."""
-    others = os.sched_getaffinity(0) - set(cpus)
-    if others:
-        os.sched_setaffinity(0, others)
 
 
 def _run(runner: Runner, writer: store.Writer, mode: Literal["auto", "plain", "json", "none"]) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from needs import TARE
-
-Tare = Callable[..., subprocess.CompletedProcess[str]]
+from program import Tare
 
 
 @pytest.fixture(scope="session")
@@ -23,11 +22,11 @@ def state() -> Iterator[Path]:
 
 @pytest.fixture
 def tare(tmp_path: Path, state: Path) -> Tare:
-    """Calls it in an empty folder and returns what it said. `TARE_RUN` is the session's own."""
-    environment = {**os.environ, "TARE_STATE": str(state), "NO_COLOR": "1", "COLUMNS": "200"}
-    environment.pop("LIBVIRT_LOG_OUTPUTS", None)  # that of a connection in the tests' own process
+    """Calls it in an empty folder and returns what it said. `TARE_RUN` is the session's own, or the test's."""
 
     def call(*words: str | Path, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "TARE_STATE": str(state), "NO_COLOR": "1", "COLUMNS": "200"}
+        environment.pop("LIBVIRT_LOG_OUTPUTS", None)  # that of a connection in the tests' own process
         return subprocess.run(
             [TARE, *words], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment,
             stdin=subprocess.DEVNULL, timeout=seconds,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Tare
+from program import Tare
 from tare_bench import store
 
 pytestmark = [pytest.mark.needs(name) for name in ("root", "native", "docker", "kvm")]
@@ -21,7 +21,6 @@ def test_a_quick_run_measures_keeps_and_shows_all(tare: Tare, tmp_path: Path) ->
     document: dict[str, Any] = json.loads(done.stdout)
     assert document["finished"]
     assert document["answer"]
-    assert set(document["trials"]) <= {"ok", "skipped"} or document["trials"]
 
     folder = store.find("latest", tmp_path / "results")
     assert {"manifest.json", "trials.jsonl", "end.json", "report.html"} <= {each.name for each in folder.iterdir()}
@@ -42,9 +41,8 @@ def test_a_quick_run_measures_keeps_and_shows_all(tare: Tare, tmp_path: Path) ->
 
     measured = {(trial.cell.arm, sample.metric) for trial in run.trials for sample in trial.samples}
     for arm in ARMS:
-        for metric in ("boot.ready", "boot.cpu", "stop.stopped", "memory.pss", "disk.image", "isolation.same_kernel"):
-            if metric == "boot.cpu":
-                continue  # not given where the host was not quiet
+        # boot.cpu is not given where the host was not quiet
+        for metric in ("boot.ready", "stop.stopped", "memory.pss", "disk.image", "isolation.same_kernel"):
             assert (arm, metric) in measured
     assert {arm for arm, metric in measured if metric == "boot.kernel"} == {"kvm"}
     assert all(sample.value > 0 for trial in run.trials for sample in trial.samples if sample.metric == "boot.ready")

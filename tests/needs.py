@@ -1,0 +1,70 @@
+"""What tests need of the host: asked of `tare check`'s own code.
+
+What this host cannot do is not run, and said so at the end. What set-up could have installed and did not is a failure.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from tare_bench import registry
+
+TARE = Path(sys.executable).with_name("tare")
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """What is not there, and whether `tare setup` would bring it."""
+
+    why: str
+    installable: bool = False
+
+
+@cache
+def lacking(what: str) -> Lacking | None:
+    """Why the host doesn't have it; None where it does."""
+    if what in registry.names(registry.DRIVERS):
+        return _driver(what)
+    return {"root": _root, "chromium": _chromium, "kvm-device": _device, "kvm-guest": _guest}[what]()
+
+
+def _driver(name: str) -> Lacking | None:
+    failed = registry.driver(name).check().failed
+    if failed is None:
+        return None
+    return Lacking(f"{name}: {failed.name}: {failed.seen}", installable="tare setup" in failed.fix and _root() is None)
+
+
+def _root() -> Lacking | None:
+    return None if os.geteuid() == 0 else Lacking("needs root")
+
+
+def _chromium() -> Lacking | None:
+    there = any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+    return None if there else Lacking("no chromium", installable=_root() is None)
+
+
+def _device() -> Lacking | None:
+    try:
+        os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return Lacking(f"/dev/kvm does not open: {error.strerror}")
+    return None
+
+
+def _guest() -> Lacking | None:
+    """Whether the real guest kernel boots under KVM: in a process of its own, as a user would ask."""
+    if (found := _driver("kvm")) is not None:
+        return found
+    asked = subprocess.run([TARE, "check", "kvm", "--json"], capture_output=True, text=True, check=False)
+    seen = json.loads(asked.stdout)["drivers"]["kvm"]
+    if seen["accelerator"] == "kvm":
+        return None
+    return Lacking(f"a stock kernel does not boot under KVM: {seen['evidence'].partition(chr(10))[0]}")

@@ -1,0 +1,173 @@
+"""Control groups of either version, in folders made for the test, and on this host where one can be made."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from tare_bench import cgroups, processes
+from tare_bench.cgroups import Hierarchies
+
+V2_STAT = "anon 1000\nfile 2000\nkernel 300\nkernel_stack 16\nslab 20\n"
+V2_FILES = (
+    *("cgroup.controllers", "cgroup.subtree_control", "cgroup.procs"),
+    *("cpuset.cpus", "cpuset.mems", "memory.max", "memory.swap.max"),
+)
+V1_STAT = "cache 5000\nrss 4000\nmapped_file 7\ntotal_cache 5500\ntotal_rss 4400\ntotal_mapped_file 7\n"
+
+
+@pytest.fixture
+def v2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A v2 hierarchy, as a kernel would show it."""
+    monkeypatch.setattr(
+        cgroups, "hierarchies", lambda: Hierarchies({}, tmp_path, frozenset({"cpuset", "memory", "pids"}))
+    )
+    monkeypatch.setattr(Path, "mkdir", _making(*V2_FILES))
+    for name, text in (("cgroup.controllers", "cpuset cpu memory pids"), ("cgroup.subtree_control", "")):
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def _making(*names: str):  # type: ignore[no-untyped-def] # a mkdir that fills folders as the kernel does
+    mkdir = Path.mkdir
+
+    def make(self: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        there = self.is_dir()
+        mkdir(self, mode, parents, exist_ok)
+        for name in names if not there else ():
+            (self / name).write_text("cpuset memory pids" if name == "cgroup.controllers" else "")
+
+    return make
+
+
+def test_v2_gets_the_limits_of_the_spec(v2: Path) -> None:
+    [folder] = cgroups.make("run-i", (1, 3), 512 << 20)
+    assert folder == v2 / "tare/run-i"
+    assert (folder / "cpuset.cpus").read_text() == "1,3"
+    assert (folder / "memory.max").read_text() == str(512 << 20)
+    assert (folder / "memory.swap.max").read_text() == "0"
+    for above in (v2, v2 / "tare"):
+        assert (above / "cgroup.subtree_control").read_text() == "+cpuset +memory +pids"
+
+
+def test_v1_gets_them_in_each_hierarchy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = {name: tmp_path / name for name in ("cpuset", "memory", "cpuacct", "pids")}
+    files = {
+        "cpuset": ("cpuset.cpus", "cpuset.mems"),
+        "memory": ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"),
+    }
+    for name, mount in mounts.items():
+        mount.mkdir()
+        for file in files.get(name, ()):
+            (mount / file).write_text("0\n")
+    mkdir = Path.mkdir
+
+    def make(self: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        mkdir(self, mode, parents, exist_ok)
+        for file in files.get(self.relative_to(tmp_path).parts[0], ()):
+            (self / file).touch()
+
+    monkeypatch.setattr(Path, "mkdir", make)
+    monkeypatch.setattr(cgroups, "hierarchies", lambda: Hierarchies(mounts, None, frozenset()))
+    made = cgroups.make("run-i", (1,), 1 << 29)
+    assert made == tuple(mount / "tare/run-i" for mount in mounts.values())
+    assert (mounts["cpuset"] / "tare/run-i/cpuset.cpus").read_text() == "1"
+    assert (mounts["cpuset"] / "tare/cpuset.mems").read_text().strip() == "0"
+    assert (mounts["cpuset"] / "tare/run-i/cpuset.mems").read_text().strip() == "0"
+    for file in files["memory"]:
+        assert (mounts["memory"] / "tare/run-i" / file).read_text() == str(1 << 29)
+
+
+@pytest.mark.parametrize(
+    ("v1", "v2", "version"),
+    [
+        ((), False, "none"),
+        (("memory",), False, "v1"),
+        (("memory",), True, "hybrid"),
+        ((), True, "v2"),
+        (("misc",), True, "v2"),
+    ],
+)
+def test_the_version_is_what_limits_memory(tmp_path: Path, v1: tuple[str, ...], v2: bool, version: str) -> None:
+    found = Hierarchies(dict.fromkeys(v1, tmp_path), tmp_path if v2 else None, frozenset())
+    assert found.version == version
+
+
+def test_memory_is_split_the_same_in_both_versions(tmp_path: Path) -> None:
+    second, first = tmp_path / "v2", tmp_path / "v1"
+    for folder, text in ((second, V2_STAT), (first, V1_STAT)):
+        folder.mkdir()
+        (folder / "memory.stat").write_text(text)
+    assert cgroups.memory_split([second]) == {"anon": 1000, "file": 2000, "kernel": 300}
+    assert cgroups.memory_split([first]) == {"anon": 4400, "file": 5500}
+    (first / "memory.kmem.usage_in_bytes").write_text("77\n")
+    assert cgroups.memory_split([tmp_path / "none", first]) == {"anon": 4400, "file": 5500, "kernel": 77}
+    assert cgroups.memory_split([tmp_path / "none"]) == {}
+
+
+def test_cpu_time_is_seconds_in_both_versions(tmp_path: Path) -> None:
+    second, first = tmp_path / "v2", tmp_path / "v1"
+    second.mkdir()
+    first.mkdir()
+    (second / "cpu.stat").write_text("usage_usec 2500000\nuser_usec 1\n")
+    (first / "cpuacct.usage").write_text("1500000000\n")
+    assert cgroups.cpu_seconds([second]) == 2.5
+    assert cgroups.cpu_seconds([first]) == 1.5
+    assert cgroups.cpu_seconds([tmp_path]) is None
+
+
+def test_processes_of_those_below_count_too(tmp_path: Path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "cgroup.procs").write_text("3\n0\n")
+    (tmp_path / "a/cgroup.procs").write_text("2\n")
+    (tmp_path / "a/b/cgroup.procs").write_text("2\n1\n")
+    assert cgroups.pids([tmp_path, tmp_path / "none"]) == [1, 2, 3]
+
+
+@pytest.mark.needs("root")
+def test_one_is_made_holds_a_process_and_goes_with_it() -> None:
+    if not cgroups.writable():
+        pytest.skip("no cgroup can be made here")
+    name = f"t{os.getpid()}-unit"
+    cpu = min(os.sched_getaffinity(0))
+    made = cgroups.make(name, (cpu,), 256 << 20)
+    try:
+        assert made == cgroups.planned(name)
+        inside = [f"echo 0 >{folder}/cgroup.procs" for folder in made]
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", f"{' && '.join(inside)} && echo in; sleep 7659; :"], stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"in\n"
+        assert process.pid in cgroups.pids(made)
+        assert set(made) <= set(cgroups.of_process(process.pid))
+        assert os.sched_getaffinity(process.pid) == {cpu}
+        there = cgroups.pids(made)
+    finally:
+        cgroups.remove(made)
+    assert not any(folder.exists() for folder in made)
+    assert all(processes.start_time(pid) is None for pid in there)
+    process.stdout.close()
+    process.wait()
+
+
+def test_one_that_stays_keeps_no_other_from_going(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("one", "stays", "two")]
+    for folder in folders:
+        folder.mkdir()
+    (folders[1] / "file").touch()
+    with pytest.raises(OSError, match="not empty"):
+        cgroups.remove(folders)
+    assert [folder.exists() for folder in folders] == [False, True, False]
+
+
+@pytest.mark.needs("root")
+def test_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not cgroups.writable():
+        pytest.skip("no cgroup can be made here")
+    name = f"t{os.getpid()}-half"
+    with pytest.raises(OSError, match=r"."):
+        cgroups.make(name, (4000,), 256 << 20)
+    assert not any(folder.exists() for folder in cgroups.planned(name))

@@ -1,0 +1,108 @@
+"""A guest's definition: a tree with what is needed and nothing else."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from tare_bench.drivers.libvirt_domain import METADATA, Boot, Domain, xml
+
+DOMAIN = Domain(
+    name="tare-run-b0p0",
+    accelerator="tcg",
+    emulator="/usr/bin/qemu-system-x86_64",
+    vcpus=2,
+    cpus=(1, 3),
+    memory=512 << 20,
+    disk=Path("/var/cache/tare/overlays/x.qcow2"),
+    disk_format="qcow2",
+    boot=Boot(Path("/k"), Path("/i"), "console=ttyS0 quiet"),
+    labels={"run": "run", "instance": "b0p0"},
+    port="tare.wire",
+    wire=Path("/run/tare/r/wire"),
+    console=Path("/run/tare/r/console"),
+)
+
+
+def tree(domain: Domain) -> ET.Element:
+    return ET.fromstring(xml(domain))
+
+
+def attribute(root: ET.Element, path: str, name: str) -> str | None:
+    found = root.find(path)
+    assert found is not None, path
+    return found.get(name)
+
+
+def test_it_has_the_size_that_the_spec_says() -> None:
+    root = tree(DOMAIN)
+    assert root.findtext("memory") == str(512 << 20)
+    assert attribute(root, "memory", "unit") == "b"
+    assert root.findtext("vcpu") == "2"
+    assert {pin.get("cpuset") for pin in root.iter("vcpupin")} == {"1,3"}
+    assert len(list(root.iter("vcpupin"))) == 2
+    assert attribute(root, "cputune/emulatorpin", "cpuset") == "1,3"
+
+
+def test_it_boots_the_kernel_directly() -> None:
+    root = tree(DOMAIN)
+    assert [root.findtext(f"os/{name}") for name in ("kernel", "initrd", "cmdline")] == [
+        "/k",
+        "/i",
+        "console=ttyS0 quiet",
+    ]
+    assert root.find("os/boot") is None
+    assert attribute(root, "os/type", "machine") == ("virt" if platform.machine() == "aarch64" else "q35")
+    sector = tree(replace(DOMAIN, boot=Boot()))
+    assert attribute(sector, "os/boot", "dev") == "hd"
+    assert sector.find("os/kernel") is None
+
+
+def test_an_emulated_guest_has_a_translation_cache_of_a_fixed_size() -> None:
+    assert tree(DOMAIN).get("type") == "qemu"
+    assert tree(DOMAIN).findtext("features/tcg/tb-cache") == "32"
+    accelerated = tree(replace(DOMAIN, accelerator="kvm"))
+    assert accelerated.get("type") == "kvm"
+    assert accelerated.find("features/tcg") is None
+
+
+def test_under_kvm_it_has_the_hosts_cpu_unless_told_otherwise() -> None:
+    assert attribute(tree(replace(DOMAIN, accelerator="kvm")), "cpu", "mode") == "host-passthrough"
+    plain = tree(replace(DOMAIN, accelerator="kvm", cpu_mode=""))
+    assert plain.find("cpu") is None or platform.machine() == "aarch64"
+
+
+def test_nothing_is_there_by_default() -> None:
+    devices = tree(DOMAIN).find("devices")
+    assert devices is not None
+    kinds = sorted(each.tag for each in devices)
+    assert kinds == ["channel", "controller", "controller", "disk", "emulator", "memballoon", "serial"]
+    assert attribute(devices, "memballoon", "model") == "none"
+    assert attribute(devices, "controller[@type='usb']", "model") == "none"
+    assert attribute(devices, "channel/target", "name") == "tare.wire"
+    assert attribute(devices, "channel/source", "path") == "/run/tare/r/wire"
+    bare = tree(replace(DOMAIN, wire=None, console=None)).find("devices")
+    assert bare is not None
+    assert {"serial", "channel"} & {each.tag for each in bare} == set()
+
+
+def test_it_ends_where_a_guest_powers_off_reboots_or_crashes() -> None:
+    root = tree(DOMAIN)
+    assert {root.findtext(event) for event in ("on_poweroff", "on_reboot", "on_crash")} == {"destroy"}
+
+
+def test_it_carries_our_labels() -> None:
+    labels = tree(DOMAIN).find(f"metadata/{{{METADATA}}}instance")
+    assert labels is not None
+    assert labels.attrib == {"run": "run", "instance": "b0p0"}
+
+
+@pytest.mark.parametrize("hostile", ["</name><x>", "\"&'<>", "한글", "]]>"])
+def test_no_name_can_break_out_of_its_place(hostile: str) -> None:
+    root = tree(replace(DOMAIN, name=hostile, disk=Path("/d") / hostile.replace("/", "_"), labels={"run": hostile}))
+    assert root.findtext("name") == hostile
+    assert attribute(root, "devices/disk/source", "file") == str(Path("/d") / hostile.replace("/", "_"))
+    assert root.find("x") is None

@@ -1,0 +1,116 @@
+"""Whether KVM works: what is believed, what is remembered, and what is said where it doesn't."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tare_bench.drivers import kvm_probe
+from tare_bench.drivers.libvirt_kvm import KvmDriver
+from tare_bench.errors import DriverUnavailable
+
+LIBVIRT = (
+    "internal error: process exited while connecting to monitor: 2026-01-01T00:00:00.000000Z qemu-system-x86_64: "
+    "error: failed to set MSR 0x10a to 0xe04006b\nqemu-system-x86_64: kvm_buf_set_msrs: Assertion failed"
+)
+
+
+@pytest.fixture
+def tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Each time that a guest is booted; what it is found to say is the last entry's."""
+    monkeypatch.setenv("TARE_CACHE", str(tmp_path))
+    device = tmp_path / "kvm-device"
+    device.touch()
+    monkeypatch.setattr(kvm_probe, "DEVICE", device)
+    done: list[str] = []
+    monkeypatch.setattr(kvm_probe, "_boots", lambda driver: done.append("") or outcome[0])
+    monkeypatch.setattr(KvmDriver, "refusal", lambda self: refusal[0])
+    outcome[0] = refusal[0] = ""
+    return done
+
+
+outcome, refusal = [""], [""]
+
+
+def resolve(asked: str, *, digest: str = "d", fresh: bool = False):  # type: ignore[no-untyped-def]
+    return kvm_probe.resolve(KvmDriver(), asked, digest, fresh=fresh)
+
+
+def test_tcg_is_forced_without_a_try_and_loudly(tries: list[str]) -> None:
+    found = resolve("tcg")
+    assert found.accelerator == "tcg"
+    assert [notice.code for notice in found.notices] == ["emulated"]
+    assert tries == []
+
+
+def test_a_guest_that_boots_is_kvm(tries: list[str]) -> None:
+    found = resolve("auto")
+    assert (found.accelerator, found.notices) == ("kvm", ())
+    assert resolve("kvm").accelerator == "kvm"
+    assert len(tries) == 1, "what was seen is remembered"
+
+
+def test_it_is_tried_again_when_asked_and_for_another_kernel(tries: list[str]) -> None:
+    resolve("auto")
+    resolve("auto", fresh=True)
+    resolve("auto", digest="other")
+    assert len(tries) == 3
+
+
+def test_another_mode_of_the_device_is_another_question(tries: list[str]) -> None:
+    resolve("auto")
+    kvm_probe.DEVICE.chmod(0o600)
+    resolve("auto")
+    assert len(tries) == 2
+
+
+def test_a_torn_memory_is_none(tries: list[str]) -> None:
+    resolve("auto")
+    for file in kvm_probe._memory_file("d").parent.iterdir():
+        file.write_text("{")
+    resolve("auto")
+    assert len(tries) == 2
+
+
+def test_auto_falls_back_loudly_with_what_was_seen(tries: list[str]) -> None:
+    outcome[0] = "failed to set MSR 0x10a\nand all the rest"
+    for _ in range(2):
+        found = resolve("auto")
+        assert found.accelerator == "tcg"
+        [notice] = found.notices
+        assert "EMULATED" in notice.message
+        assert "failed to set MSR 0x10a" in notice.message
+        assert "rest" not in notice.message
+        assert found.evidence == outcome[0]
+    assert len(tries) == 1
+
+
+def test_kvm_or_nothing_is_refused_with_what_was_seen(tries: list[str]) -> None:
+    outcome[0] = "failed to set MSR 0x10a\nand all the rest"
+    with pytest.raises(DriverUnavailable) as caught:
+        resolve("kvm")
+    assert caught.value.exit_status == 3
+    assert caught.value.details == outcome[0]
+    assert "tcg" in caught.value.hint
+
+
+def test_a_device_that_is_not_there_or_does_not_open_needs_no_guest(
+    tries: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kvm_probe, "DEVICE", tmp_path / "none")
+    assert resolve("auto").evidence == f"there is no {tmp_path / 'none'}"
+    monkeypatch.setattr(kvm_probe, "DEVICE", tmp_path)
+    assert "does not open" in resolve("auto").evidence
+    assert tries == []
+
+
+def test_what_libvirt_itself_refuses_needs_no_guest(tries: list[str]) -> None:
+    refusal[0] = "the accel 'kvm' is not supported by this QEMU"
+    assert resolve("auto").evidence == refusal[0]
+    assert tries == []
+
+
+def test_the_gist_is_the_part_that_names_the_failure() -> None:
+    assert kvm_probe._gist(LIBVIRT) == "failed to set MSR 0x10a to 0xe04006b"
+    assert kvm_probe._gist("The console's end:\nx") == "The console's end:"
+    assert kvm_probe._gist("") == ""

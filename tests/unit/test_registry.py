@@ -1,0 +1,60 @@
+"""Names to drivers, workloads and metrics."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from tare_bench import registry
+from tare_bench.driver import Driver
+from tare_bench.errors import DriverUnavailable, UsageError
+from tare_bench.workloads import Workload
+
+
+def test_everything_that_is_named_is_there() -> None:
+    assert {"native", "docker", "kvm", "fake"} <= set(registry.names(registry.DRIVERS))
+    for name in registry.names(registry.DRIVERS):
+        driver = registry.driver(name)
+        assert isinstance(driver, Driver)
+        assert driver.name == name
+    for name in registry.names(registry.WORKLOADS):
+        workload = registry.workload(name)
+        assert isinstance(workload, Workload)
+        assert workload.name == name
+        assert workload.title
+
+
+def test_two_of_a_name_are_two() -> None:
+    assert registry.driver("fake") is not registry.driver("fake")
+
+
+@pytest.mark.parametrize("ask", [registry.driver, registry.workload])
+def test_an_unknown_name_is_the_users_error(ask) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UsageError, match=r"There is no .* named `nothing`"):
+        ask("nothing")
+
+
+def test_the_nearest_word_or_all_of_them() -> None:
+    assert registry.nearest("dokcer", ["docker", "kvm"]) == "Did you mean `docker`?"
+    assert registry.nearest("xyz", ["docker", "kvm"]) == "There are: docker, kvm."
+
+
+def test_a_driver_that_does_not_load_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "docker", None)
+    monkeypatch.delitem(sys.modules, "tare_bench.drivers.docker_engine", raising=False)
+    with pytest.raises(DriverUnavailable) as caught:
+        registry.driver("docker")
+    assert "docker" in caught.value.details
+    assert caught.value.hint == "tare setup"
+
+
+def test_every_metric_is_defined_once_and_in_words() -> None:
+    metrics = registry.metrics()
+    for name, metric in metrics.items():
+        assert metric.name == name
+        assert "." in name
+        assert metric.unit in ("s", "B", "1/s", "1")
+        assert len(metric.definition) > 20
+        assert metric.title
+    for workload, primary in registry.primaries().items():
+        assert primary in metrics, workload
