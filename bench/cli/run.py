@@ -133,7 +133,7 @@ def _priors(plan: Plan) -> dict[str, float]:
 def _manifest(identity: str, plan: Plan, ready: Ready, schedule: Fixed) -> Manifest:
     import msgspec
 
-    facts = hostfacts.collect()
+    facts = hostfacts.collect() | {"instance cpus": ",".join(map(str, ready.cpus))}
     largest = max(arm.spec.memory for arm in plan.arms)
     return Manifest(
         run=identity,

@@ -1,4 +1,4 @@
-"""What Tare itself costs: its boots and those of a bare script, paired in the same seeded, randomly ordered blocks.
+"""What Tare itself costs: its boots and those of a bare script, in the same seeded, randomly ordered blocks.
 
 The quantity is `boot.ready`, from the request to the first byte of READY, and the result is the ratio ours / bare: its
 median over the pairs with a 95 % interval, by the statistics that Tare's own comparisons use.
@@ -64,11 +64,18 @@ class Pair:
     """Both arms of one block."""
 
     block: int
-    order: tuple[str, str]
-    boots: dict[str, dict[str, float]]
-    """By arm (`ours`, `bare`), the milestones in seconds from the request."""
+    order: tuple[str, ...]
+    """Each arm twice, mirrored: of successive boots on a host that is itself a guest every other one may be slower (its
+    memory was just given back and must be had anew), and neither arm may always be the other one."""
+    all_boots: dict[str, list[dict[str, float]]]
+    """By arm (`ours`, `bare`), the milestones in seconds from the request, of both of its boots."""
     unsettled: dict[str, float]
     """By arm, the CPUs that the host was busy with just before, where it did not become quiet."""
+
+    @property
+    def boots(self) -> dict[str, dict[str, float]]:
+        """By arm, the geometric mean of its two boots: one value for one block."""
+        return {arm: _mean(*both) for arm, both in self.all_boots.items()}
 
 
 @dataclass(slots=True)
@@ -196,17 +203,22 @@ def paired(bench: Bench, pairs: int, seed: int, say: Say) -> Iterator[Pair]:
 
 
 def one_pair(bench: Bench, block: int, shuffle: random.Random) -> Pair:
-    """Boot both arms, one after the other."""
+    """Boot both arms twice: one, the other, the other, the one."""
     order = ["ours", "bare"]
     shuffle.shuffle(order)
-    boots: dict[str, dict[str, float]] = {}
+    order += reversed(order)
+    boots: dict[str, list[dict[str, float]]] = {"ours": [], "bare": []}
     unsettled: dict[str, float] = {}
-    for arm in order:
+    for turn, arm in enumerate(order):
         settled = lifecycle.settle(bench.driver.clock, window=SETTLE_WINDOW, share=SETTLE_SHARE, seconds=SETTLE_SECONDS)
         if not settled.quiet:
             unsettled[arm] = settled.rate
-        boots[arm] = bench.arms[arm](f"b{block}{arm[0]}")
-    return Pair(block, (order[0], order[1]), boots, unsettled)
+        boots[arm].append(bench.arms[arm](f"b{block}{arm[0]}{turn}"))
+    return Pair(block, tuple(order), boots, unsettled)
+
+
+def _mean(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
+    return {name: math.sqrt(first[name] * second[name]) for name in first if name in second}
 
 
 def judged(claim: Claim, pairs: list[Pair]) -> dict[str, Any]:
@@ -225,8 +237,8 @@ def judged(claim: Claim, pairs: list[Pair]) -> dict[str, Any]:
         "milestones": milestones(pairs),
         "ratios": [math.exp(value) for value in logs],
         "order": [list(pair.order) for pair in pairs],
-        "ours": [pair.boots["ours"] for pair in pairs],
-        "bare": [pair.boots["bare"] for pair in pairs],
+        "ours": [pair.all_boots["ours"] for pair in pairs],
+        "bare": [pair.all_boots["bare"] for pair in pairs],
         "not settled": [{"block": pair.block, **pair.unsettled} for pair in pairs if pair.unsettled],
     }
 

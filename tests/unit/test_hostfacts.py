@@ -59,3 +59,8 @@ def test_busy_time_is_less_our_own() -> None:
     sum(range(100_000))
     after = hostfacts.busy_seconds()
     assert after is not None
+
+
+def test_of_the_kernels_command_line_only_what_tells_is_kept() -> None:
+    line = "root=UUID=1234 mitigations=off quiet rd.luks.key=secret nohz_full=1 -- --token mitigations=secret"
+    assert hostfacts.telling(line) == "mitigations=off nohz_full=1"
