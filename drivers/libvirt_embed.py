@@ -67,9 +67,19 @@ def library(log: Path = Path("/dev/null")) -> Any:
 
     Raises ImportError where libvirt-python is not installed.
     """
-    # It would write to our stderr otherwise, into the middle of the progress. Read once, when the module is loaded.
-    os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", f"3:file:{log}")
-    return _loaded()
+    # It would write to our stderr otherwise, into the middle of the progress. It reads this once, when it is loaded;
+    # what we start must not inherit it, since that file goes with the run.
+    chosen = os.environ.get(_LOG)
+    os.environ[_LOG] = chosen or f"3:file:{log}"
+    try:
+        return _loaded()
+    finally:
+        os.environ.pop(_LOG)
+        if chosen is not None:
+            os.environ[_LOG] = chosen
+
+
+_LOG = "LIBVIRT_LOG_OUTPUTS"
 
 
 @cache

@@ -188,3 +188,7 @@ def test_a_root_whose_lock_is_free_is_a_dead_runs_and_is_swept() -> None:
     assert processes.start_time(pid) != started
     assert not dead[0].folder.exists()
     assert not sweep.guest_cgroups(run)
+
+
+def test_what_we_start_inherits_no_log_of_a_run(kvm: Host) -> None:
+    assert "LIBVIRT_LOG_OUTPUTS" not in os.environ
