@@ -93,10 +93,13 @@ def _write_whole(path: Path, data: bytes) -> None:
 
 
 def write_report(path: Path, text: str) -> None:
-    """Write a rendered page. Raises StoreError."""
+    """Write a rendered page: whole or not at all, but into a device or a pipe as it comes. Raises StoreError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, text.encode())
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+        else:
+            _write_whole(path, text.encode())
     except OSError as error:
         raise StoreError(f"The page cannot be written to {path}.", details=error.strerror or str(error)) from error
 

@@ -159,3 +159,15 @@ def test_failed_trials_have_no_row_in_the_table(run: Run) -> None:
     frame = run.frame()
     assert len(frame) == sum(len(trial.samples) for trial in run.trials)
     assert not frame["value"].isna().any()
+
+
+def test_a_report_into_a_pipe_does_not_replace_it(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        store.write_report(pipe, "page")
+        assert os.read(reading, 100) == b"page"
+    finally:
+        os.close(reading)
+    assert pipe.is_fifo()
