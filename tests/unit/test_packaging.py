@@ -44,7 +44,9 @@ def _nearest(path: Path, folders: dict[Path, str]) -> Path:
 
 def test_the_package_under_test_is_the_installed_one() -> None:
     assert tare_bench.__file__ is not None
-    assert ROOT not in Path(tare_bench.__file__).parents
+    folder = Path(tare_bench.__file__).parent
+    assert folder.parent.name == "site-packages"
+    assert not folder.samefile(ROOT / "bench")
 
 
 def test_only_one_name_is_put_into_site_packages() -> None:
