@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from .errors import InstanceTimeout
+from .errors import InstanceError, InstanceTimeout, TareError
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -147,12 +147,22 @@ def finish(clock: Clock, call: Callable[[], T], deadline: int, *, what: str) -> 
     try:
         if not clock.select([running], deadline):
             raise InstanceTimeout(f"{what} did not return before its deadline.")
-        return running.result()
+        return outcome(running)
     except KeyboardInterrupt:
         let_end(clock, running)
         raise
     finally:
         running.close()
+
+
+def outcome(call: Call[T]) -> T:
+    """What a driver's call returned. What it raised is an InstanceError, also where the driver did not think of it."""
+    try:
+        return call.result()
+    except TareError:
+        raise
+    except Exception as error:
+        raise InstanceError(f"A driver's call failed: {type(error).__name__}.", details=str(error)) from error
 
 
 def let_end(clock: Clock, call: Call[T]) -> None:

@@ -260,8 +260,8 @@ def _planned(names: list[str], rounds: int, *, quick: bool) -> list[WorkloadPlan
 
 
 def _rounds(options: Options, file: PlanFile) -> int:
-    default = QUICK_ROUNDS if options.quick else DEFAULT_ROUNDS
-    rounds = int(_first(options.rounds, file.run.max_rounds, file.run.min_rounds, default))
+    quick = QUICK_ROUNDS if options.quick else None
+    rounds = int(_first(options.rounds, quick, file.run.max_rounds, file.run.min_rounds, DEFAULT_ROUNDS))
     if not MIN_ROUNDS <= rounds <= MAX_ROUNDS:
         raise UsageError(f"{rounds} rounds are not possible: from {MIN_ROUNDS} to {MAX_ROUNDS}.")
     return rounds

@@ -134,6 +134,10 @@ class RunContext:
     disk: int = 1 << 30
     """Bytes of room that a guest's disk has beyond the rootfs."""
 
+    def cpus_of(self, spec: Spec) -> tuple[int, ...]:
+        """The host CPUs of an instance: as many as it has vCPUs, also beside an arm that has more."""
+        return self.cpus[-spec.vcpus :]
+
 
 class Instance(ABC):
     """One running process tree, container or guest."""

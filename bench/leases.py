@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def take(run: str) -> Lease:
     base.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0:
         base.chmod(0o711)
+    _trusted(base)
     folder = base / run
     with _sweep_lock(base):
         try:
@@ -116,11 +118,24 @@ class DeadRun:
         os.close(self._lock)
 
 
+def _trusted(base: Path) -> None:
+    """What stands in it names files to remove: nobody else may have made it, or be able to write into it."""
+    info = base.lstat()
+    if info.st_uid != os.geteuid() or not stat.S_ISDIR(info.st_mode) or info.st_mode & 0o022:
+        details = f"{base}: owner {info.st_uid}, mode {stat.S_IMODE(info.st_mode):04o}"
+        hint = "Remove it, or name another one: TARE_RUN=FOLDER."
+        raise TareError("The folder of runs is not yours alone.", details=details, hint=hint)
+
+
 def dead_runs() -> list[DeadRun]:
-    """Every folder whose lock is free, and locked by us from now on. `close` each."""
+    """Every folder whose lock is free, and locked by us from now on. `close` each.
+
+    Raises TareError when the folder of runs could have been made up by somebody else.
+    """
     base = paths.runtime_dir()
     if not base.is_dir() or not os.access(base, os.W_OK):
         return []
+    _trusted(base)
     dead = []
     with _sweep_lock(base):
         for folder in sorted(entry for entry in base.iterdir() if entry.is_dir()):

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from .clock import NS, Call, Clock, finish, let_end, sleep_until
+from .clock import NS, Call, Clock, finish, let_end, outcome, sleep_until
 from .driver import Driver, Instance
 from .errors import InstanceTimeout
 from .guest import INIT_MARKER
@@ -80,7 +80,11 @@ def created(driver: Driver, spec: Spec, *, name: str, clock: Clock, seconds: flo
         _destroy_after(live, error)
         raise
     else:
-        destroy(live)
+        try:
+            destroy(live)
+        except KeyboardInterrupt:
+            destroy(live)  # idempotent: whatever the interrupt fell upon, nothing of it stays
+            raise
 
 
 def _create(driver: Driver, spec: Spec, live: Live) -> None:
@@ -105,7 +109,7 @@ def _settle(live: Live) -> None:
     if call.returned_at is None:
         live.clock.select([call], live.clock.now() + int(DESTROY_SECONDS * NS))
     try:
-        live.instance = call.result()
+        live.instance = outcome(call)
         live.milestones["created"] = call.returned_at or live.clock.now()
     finally:
         live.creating = None
@@ -129,14 +133,14 @@ def boot(live: Live) -> None:
         except WireLost:
             # Where the start failed, it says why; the end of the wire only says that.
             let_end(clock, starting)
-            starting.result()
+            outcome(starting)
             raise
         live.uptimes.append((live.milestones["ready"], uptime))
         live.milestones["first_command"] = live.run("true", seconds=30).checked().done_at
         _account_cpu(live)
         if not clock.select([starting], live.deadline):
             raise InstanceTimeout("The start did not return before the boot's deadline.")
-        starting.result()
+        outcome(starting)
         live.milestones["start_returned"] = starting.returned_at or clock.now()
     finally:
         let_end(clock, starting)
@@ -152,7 +156,8 @@ def _account_cpu(live: Live) -> None:
     busy = live.clock.busy()
     if busy is not None and live.busy_at_request is not None and live.idle_rate is not None:
         elapsed = (live.milestones["first_command"] - live.requested_at) / NS
-        live.boot_cpu = max(0.0, busy - live.busy_at_request - live.idle_rate * elapsed)
+        spent = busy - live.busy_at_request - live.idle_rate * elapsed
+        live.boot_cpu = spent if spent > 0 else None  # less than the clock's tick can tell is not a zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +219,7 @@ def stop(live: Live, *, seconds: float = DESTROY_SECONDS) -> float:
         ended_at = live.wire.wait_end(deadline)
         if not live.clock.select([call], deadline):
             raise InstanceTimeout("The call that kills the instance did not return.")
-        call.result()
+        outcome(call)
     finally:
         let_end(live.clock, call)
         call.close()
@@ -229,9 +234,9 @@ def destroy(live: Live) -> None:
         live.wire.close()
         live.wire = None
     if live.instance is not None:
-        instance, live.instance = live.instance, None
         deadline = live.clock.now() + int(DESTROY_SECONDS * NS)
-        finish(live.clock, instance.destroy, deadline, what="Destroying the instance")
+        finish(live.clock, live.instance.destroy, deadline, what="Destroying the instance")
+        live.instance = None
 
 
 def collect_evidence(live: Live) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -72,7 +72,7 @@ class Runner:
         """Seconds since the first session began, by the instances' clock."""
         return (self.clock.now() - self.started_at) / NS
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event, None, None]:
         """Run it. Whatever ends the iteration early has destroyed the instance that was there."""
         self.started_at = self.clock.now()
         elapsed = iter(self.elapsed, None)

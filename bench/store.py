@@ -9,6 +9,7 @@ results/<run id>/manifest.json    all that is known before the first trial; writ
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Mapping
@@ -60,7 +61,11 @@ class Writer:
                 path = self.folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
-            os.write(self._trials, msgspec.json.encode(trial) + b"\n")
+            line = msgspec.json.encode(trial) + b"\n"
+            before = os.fstat(self._trials).st_size
+            if os.write(self._trials, line) != len(line):
+                os.ftruncate(self._trials, before)  # half a line would spoil the next one
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._trials)
         except OSError as error:
             raise _unwritable(self.folder, error) from error

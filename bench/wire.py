@@ -16,7 +16,7 @@ import re
 import socket
 from dataclasses import dataclass, field
 
-from .clock import NS, Call, Clock, Source
+from .clock import NS, Call, Clock, Source, outcome
 from .driver import Channel, Streams
 from .errors import InstanceError, InstanceTimeout
 
@@ -258,7 +258,7 @@ class Wire:
                 return
             if self._starting is not None and self._starting in ready:
                 starting, self._starting = self._starting, None
-                starting.result()
+                outcome(starting)
 
     def _read_wire(self, what: str) -> bool:
         data = self._wire.recv()

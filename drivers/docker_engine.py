@@ -172,7 +172,7 @@ class DockerDriver(Driver):
         host = self._api.create_host_config(
             mem_limit=spec.memory,
             memswap_limit=spec.memory,
-            cpuset_cpus=",".join(map(str, self._context.cpus)),
+            cpuset_cpus=",".join(map(str, self._context.cpus_of(spec))),
             network_mode="none",
             log_config=docker.types.LogConfig(type="none"),
             tmpfs={"/tmp": "rw,exec,nosuid,nodev,mode=1777", "/run/tare": "rw,exec,nosuid,nodev,mode=700"},
@@ -332,7 +332,7 @@ class DockerInstance(Instance):
         if not any(self._container in str(folder) for folder in folders):
             return Accounts(unavailable="the engine runs on another host than this one", image_bytes=self._image_bytes)
         shim = processes.parent(pid)
-        upper = seen.get("GraphDriver", {}).get("Data", {}).get("UpperDir")
+        upper = ((seen.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
         files = (Path(upper),) if upper and os.access(upper, os.R_OK) else ()
         pids = (shim,) if shim not in (None, 0, 1) else ()
         return Accounts(pids=pids, cgroups=folders, files=files, image_bytes=self._image_bytes)

@@ -148,7 +148,7 @@ class KvmDriver(Driver):
                 accelerator=self._accelerator,
                 emulator=shutil.which(libvirt_embed.emulator_name()) or libvirt_embed.emulator_name(),
                 vcpus=spec.vcpus,
-                cpus=context.cpus,
+                cpus=context.cpus_of(spec),
                 memory=spec.memory,
                 disk=room.disk,
                 disk_format="qcow2",
@@ -211,6 +211,13 @@ class Room:
         self._owner = owner
         self.listeners: dict[str, socket.socket] = {}
         context.lease.own("file", self.disk)
+        try:
+            self._listen()
+        except BaseException:
+            self.close()
+            raise
+
+    def _listen(self) -> None:
         self.folder.mkdir()
         self._give(self.folder, 0o750)
         for kind in ("wire", "console"):

@@ -123,7 +123,7 @@ class NativeInstance(Instance):
         try:
             self._cgroups = self._make_room(context, spec)
             # Without a cgroup they would have the CPUs that we have, which are all but theirs.
-            pinned = () if self._cgroups else ("taskset", "-c", ",".join(map(str, context.cpus)))
+            pinned = () if self._cgroups else ("taskset", "-c", ",".join(map(str, context.cpus_of(spec))))
             entries = [str(folder / "cgroup.procs") for folder in self._cgroups]
             script = files("tare_bench.guest").joinpath("native.sh").read_text(encoding="ascii")
             shell = [*pinned, *_OWN_MOUNTS, "/bin/sh", "-c", script, "tare-native"]
@@ -147,7 +147,7 @@ class NativeInstance(Instance):
         for folder in cgroups.planned(name):
             context.lease.own("cgroup", folder)
         with contextlib.suppress(OSError):
-            return cgroups.make(name, context.cpus, spec.memory)
+            return cgroups.make(name, context.cpus_of(spec), spec.memory)
         return ()
 
     def _wait_created(self, process: subprocess.Popen[bytes]) -> None:

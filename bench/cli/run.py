@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +16,7 @@ from .. import config, hostfacts, leases, registry, store
 from ..errors import TareError
 from ..model import Accelerator, Manifest, Notice, Plan
 from ..plan import blocks
-from ..runner import BlocksSkipped, Runner, SessionStarted, TrialFinished
+from ..runner import BlocksSkipped, Event, Runner, SessionStarted, TrialFinished
 from ..schedule import Estimate, Fixed
 from .common import AS_JSON, RESULTS, plan_options, say, show_notices, split
 from .interrupts import Guard, Interrupted, guarded
@@ -65,15 +65,20 @@ def run(
         say(f"plan: {configured.source}")
     with guarded() as guard:
         opened: list[Path] = []
-        interrupt = None
+        interrupt: Interrupted | None = None
+        failure: TareError | None = None
         try:
             _measure(configured, rootfs_reference, results, progress, opened.append, guard)
         except Interrupted as signal_seen:
             interrupt = signal_seen
+        except TareError as error:
+            failure = error
         if not opened:
-            raise interrupt or TareError("Nothing was measured.")
+            raise interrupt or failure or TareError("Nothing was measured.")
         with guard.deferred():
             status = finish(opened[0], as_json=as_json, open_page=open_page, quick=options["quick"])
+    if failure is not None:
+        raise failure
     return interrupt.exit_status if interrupt is not None else status
 
 
@@ -178,7 +183,9 @@ def _run(runner: Runner, writer: store.Writer, mode: Literal["auto", "plain", "j
     notices: list[Notice] = []
     finished = False
     try:
-        notices += _follow(runner, writer, shown)
+        # Closed here and now, not when the collector comes by: an instance may be alive in it.
+        with contextlib.closing(runner.events()) as events:
+            notices += _follow(events, runner, writer, shown)
         finished = True
     except Interrupted as interrupt:
         notices.append(Notice(code="interrupted", subject="run", message=f"The run was ended by {interrupt}."))
@@ -188,13 +195,13 @@ def _run(runner: Runner, writer: store.Writer, mode: Literal["auto", "plain", "j
         writer.end(finished=finished, notices=notices)
 
 
-def _follow(runner: Runner, writer: store.Writer, shown: Progress) -> list[Notice]:
+def _follow(events: Iterable[Event], runner: Runner, writer: store.Writer, shown: Progress) -> list[Notice]:
     """Keep and show every event. Returns what there is to say about the run afterwards."""
     notices: list[Notice] = []
     total = len(runner.schedule.sessions)
     last_block = runner.schedule.sessions[-1].block + 1
     done, expected = 0, None
-    for event in runner.events():
+    for event in events:
         if isinstance(event, SessionStarted):
             session = event.session
             shown.session(session.arm.name, session.block, last_block, done, total, event.seconds_left)

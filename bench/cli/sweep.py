@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import click
 
@@ -24,7 +24,7 @@ def sweep(dry_run: bool, as_json: bool) -> int:
     dead, things = sweeping.find()
     try:
         found = [(thing.run, thing.kind, thing.name, thing.remove) for thing in things]
-        found += _labelled()
+        found += _labelled({run.run for run in dead})
         rows = [{"run": run, "kind": kind, "name": name} for run, kind, name, _ in found]
         if as_json:
             print_json(rows)
@@ -41,9 +41,10 @@ def sweep(dry_run: bool, as_json: bool) -> int:
     return 0
 
 
-def _labelled() -> list[tuple[str, str, str, Callable[[], None]]]:
+def _labelled(dead: Collection[str]) -> list[tuple[str, str, str, Callable[[], None]]]:
     """What drivers find by label in engines that are the user's own."""
-    live = leases.live_runs()
+    # The dead ones' locks are held by us just now: they look alive.
+    live = [run for run in leases.live_runs() if run not in dead]
     found: list[tuple[str, str, str, Callable[[], None]]] = []
     for name in registry.names(registry.DRIVERS):
         try:

@@ -8,7 +8,7 @@ from .. import footprint
 from ..lifecycle import Live
 from ..metrics import DISK
 from ..model import Scalar
-from . import Measured, Workload, accounts
+from . import Measured, Skipped, Workload, accounts
 
 
 class Disk(Workload):
@@ -25,5 +25,8 @@ class Disk(Workload):
         image, instance = DISK
         if where.image_bytes is not None:
             measured.add(image, float(where.image_bytes))
-        measured.add(instance, float(footprint.allocated(where.files)))
+        if where.files:
+            measured.add(instance, float(footprint.allocated(where.files)))
+        if not measured.samples:
+            raise Skipped("Not available: neither the image's size nor the instance's files are known.")
         return measured

@@ -98,7 +98,7 @@ def parse(text: str, host: HostView) -> Measured:
     inside: set[tuple[int, int]] = set()
     for line in text.splitlines():
         kind, _, rest = line.partition(" ")
-        if kind == "process":
+        if kind == "process" and ")" in rest:  # a name may hold a line break: what follows it is no process
             fields = rest[rest.rindex(")") + 2 :].split()
             inside.add((int(rest.split()[0]), int(fields[19])))
         elif kind in ("ns", "status"):

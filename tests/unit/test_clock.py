@@ -7,7 +7,7 @@ import threading
 import pytest
 from tare_bench.clock import NS, MonotonicClock, finish, sleep_until
 from tare_bench.drivers.fake import FakeChannel, FakeClock
-from tare_bench.errors import InstanceTimeout
+from tare_bench.errors import InstanceError, InstanceTimeout
 
 
 @pytest.mark.parametrize("clock", [MonotonicClock(), FakeClock()])
@@ -16,8 +16,10 @@ def test_a_call_yields_what_it_returned_or_raised(clock: MonotonicClock | FakeCl
         raise ValueError("said so")
 
     assert finish(clock, lambda: 7, clock.now() + 30 * NS, what="It") == 7
-    with pytest.raises(ValueError, match="said so"):
+    # Also an error that the driver did not think of fails a trial, and not the whole run.
+    with pytest.raises(InstanceError, match="said so") as caught:
         finish(clock, fails, clock.now() + 30 * NS, what="It")
+    assert isinstance(caught.value.__cause__, ValueError)
 
 
 def test_a_call_runs_in_another_thread() -> None:

@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 from tare_bench import footprint
-from tare_bench.driver import Accounts
+from tare_bench.driver import Accounts, RunContext
+from tare_bench.model import Spec
 
 ROLLUP = """\
 55d0c8a00000-7ffd5c3f9000 ---p 00000000 00:00 0                          [rollup]
@@ -62,3 +63,9 @@ def test_files_count_once_as_they_are_allocated(tmp_path: Path) -> None:
     assert footprint.allocated([tmp_path / "none"]) == 0
     (tmp_path / "away").symlink_to("/usr")
     assert footprint.allocated([tmp_path]) < alone + (1 << 20)
+
+
+def test_an_arm_has_as_many_cpus_as_it_has_vcpus(tmp_path: Path) -> None:
+    context = RunContext("run", tmp_path, None, (1, 2, 3))  # type: ignore[arg-type]
+    assert context.cpus_of(Spec(vcpus=1, memory=1)) == (3,)
+    assert context.cpus_of(Spec(vcpus=3, memory=1)) == (1, 2, 3)

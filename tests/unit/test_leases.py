@@ -119,3 +119,14 @@ def test_removing_goes_on_past_what_stays() -> None:
         "b: busy"
     ]
     assert gone == ["a", "c"]
+
+
+def test_a_folder_of_runs_that_others_can_write_into_is_not_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = tmp_path / "planted"
+    planted.mkdir()
+    planted.chmod(0o777)
+    monkeypatch.setenv("TARE_RUN", str(planted))
+    with pytest.raises(TareError, match="not yours alone"):
+        leases.dead_runs()

@@ -119,3 +119,20 @@ def test_an_empty_cgroups_parent_goes_only_while_it_is_empty(runs: Path, tmp_pat
     swept()
     assert not (tmp_path / "empty").exists()
     assert (tmp_path / "used/other").exists()
+
+
+def test_a_dead_run_that_is_being_swept_is_not_taken_for_a_live_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tare_bench.cli import sweep as command
+
+    asked: list[list[str]] = []
+
+    class Driver:
+        def leftovers(self, live_runs: list[str]) -> list[object]:
+            asked.append(live_runs)
+            return []
+
+    monkeypatch.setattr(command.registry, "names", lambda group: ["one"])
+    monkeypatch.setattr(command.registry, "driver", lambda name: Driver())
+    monkeypatch.setattr(command.leases, "live_runs", lambda: ["alive", "dead"])
+    command._labelled({"dead"})
+    assert asked == [["alive"]]
