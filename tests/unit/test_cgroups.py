@@ -171,3 +171,11 @@ def test_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OSError, match=r"."):
         cgroups.make(name, (4000,), 256 << 20)
     assert not any(folder.exists() for folder in cgroups.planned(name))
+
+
+def test_a_mount_that_refuses_a_cgroup_is_not_called_writable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*arguments: object) -> tuple[Path, ...]:
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setattr(cgroups, "make", refused)
+    assert not cgroups.writable()
