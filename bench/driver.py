@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from .clock import Clock, MonotonicClock
 from .model import Accelerator, Notice, Spec
@@ -65,6 +65,9 @@ class Accounts:
     """Folders of its cgroup, in every hierarchy that has one."""
     files: tuple[Path, ...] = ()
     """Files and folders that exist because of this one instance."""
+    engine: tuple[int, ...] = ()
+    """Processes that serve all instances (an engine's daemons): part of the CPU time that work costs, never of an
+    instance's memory."""
     image_bytes: int | None = None
     """Bytes on disk that all instances share."""
     unavailable: str = ""
@@ -180,6 +183,10 @@ class Driver(ABC):
     kind: Kind
     clock: Clock = MonotonicClock()
     """The time that its instances live in: the host's; only the fake has one of its own."""
+    OPTIONS: ClassVar[Mapping[str, str]] = {}
+    """What can be set for an arm of it, by name, each with what it means in one line."""
+    options: Mapping[str, str] = {}
+    """What was set: names of OPTIONS only. Fixed before anything else is asked of the driver."""
 
     @abstractmethod
     def check(self, *, fresh: bool = False) -> Support:

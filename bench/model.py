@@ -39,6 +39,9 @@ class Spec(Record, frozen=True, kw_only=True):
     disk: int = 1 << 30
     """Bytes of room that a guest's disk has beyond the rootfs itself."""
     init: Literal["agent"] = "agent"
+    cache: Literal["auto", "writeback", "none"] = "auto"
+    """How a guest's disk goes through the host's page cache; `none` is with native AIO. `auto`: `none` where storage is
+    measured, else `writeback`. It says nothing to a container, which has no disk of its own."""
 
 
 class Arm(Record, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,8 @@ def names(group: str) -> list[str]:
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint that names the nearest known word, or all of them."""
     known = list(known)
+    if not known:
+        return "There are none."
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"Did you mean `{close[0]}`?" if close else f"There are: {', '.join(known)}."
 
@@ -37,16 +39,20 @@ def _find(group: str, kind: str, name: str) -> EntryPoint:
     raise UsageError(f"There is no {kind} named `{name}`.", hint=nearest(name, names(group)))
 
 
-def driver(name: str) -> Driver:
-    """A new driver of that name.
+def driver(name: str, options: Mapping[str, str] | None = None) -> Driver:
+    """A new driver of that name with these options.
 
-    Raises UsageError for an unknown name, DriverUnavailable when what it imports is not installed.
+    Raises UsageError for an unknown name or option, DriverUnavailable when what it imports is not installed.
     """
     point = _find(DRIVERS, "driver", name)
     try:
         made: Driver = point.load()()
     except ImportError as error:
         raise DriverUnavailable(f"The driver `{name}` does not load.", details=str(error), hint="tare setup") from error
+    for key in options or {}:
+        if key not in made.OPTIONS:
+            raise UsageError(f"The driver `{name}` has no option `{key}`.", hint=nearest(key, made.OPTIONS))
+    made.options = dict(options or {})
     return made
 
 

@@ -343,7 +343,7 @@ class KvmInstance(Instance):
         folders = tuple(
             dict.fromkeys(_whole(folder) for folder in cgroups.of_process(self._pid) if "qemu" in str(folder))
         )
-        return Accounts((self._pid, *below), folders, (self._room.disk,), self._image_bytes)
+        return Accounts((self._pid, *below), folders, (self._room.disk,), image_bytes=self._image_bytes)
 
     def diagnostics(self) -> Mapping[str, bytes]:
         return {"domain.xml": self._definition.encode(), "qemu.log": self._qemu_log().encode()}
