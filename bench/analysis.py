@@ -106,9 +106,9 @@ class _Source:
     def is_judged(self, row: Row) -> bool:
         """Whether a row was planned to have the pairs for a headline verdict. By the plan, never by what was seen."""
         plan = self.run.manifest.plan
-        often = {each.name: plan.rounds if each.blocks is None else each.blocks for each in plan.workloads}
-        most = max((often[name] for name in self.primary if name in often), default=0)
-        return self.is_primary(row) and often.get(row.workload, 0) >= min(stats.LEAST_PAIRS, most)
+        often = {(each.name, canonical(each.params)): plan.times(each) for each in plan.workloads}
+        most = max((times for (name, _), times in often.items() if name in self.primary), default=0)
+        return self.is_primary(row) and often.get((row.workload, row.params), 0) >= min(stats.LEAST_PAIRS, most)
 
 
 def _unknown(name: str, unit: str) -> Metric:
@@ -158,9 +158,13 @@ def _tried(run: Run) -> dict[tuple[str, str, str], list[tuple[int, Trial]]]:
 def _rows(source: _Source) -> list[Row]:
     """Every row that has a value, and each tried workload's primary row even if all of its trials failed."""
     rows = {row: None for row, _, role in source.values if role == "measured" and row.metric != FLOOR.name}
+    measured = {(row.workload, row.params) for row in rows}
+    elsewhere = {(row.workload, row.metric) for row in rows}
     for workload, params, _ in source.tried:
         name = source.primary.get(workload)
-        if name is not None and name in source.metrics:
+        # One that these parameters do not yield (Redis SET has no rate of GET) is no row of theirs.
+        other = (workload, params) in measured and (workload, name) in elsewhere
+        if name is not None and name in source.metrics and not other:
             rows.setdefault(Row(metric=name, workload=workload, params=params))
     metrics = {name: place for place, name in enumerate(source.metrics)}
     workloads = {plan.name: place for place, plan in enumerate(source.run.manifest.plan.workloads)}
@@ -210,7 +214,7 @@ def _with_timeouts(points: Points, tried: Sequence[tuple[int, Trial]], metric: M
 
     Only time and rate are censored by a deadline; a memory figure that was never read is simply not there.
     """
-    worst = {"s": math.inf, "1/s": -math.inf}.get(metric.unit)
+    worst = {"s": math.inf, "1/s": -math.inf, "B/s": -math.inf}.get(metric.unit)
     late = [(order, trial) for order, trial in tried if trial.status == "timeout" and order not in points.orders]
     if worst is None or not late:
         return points

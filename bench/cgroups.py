@@ -214,10 +214,12 @@ def memory_split(folders: Iterable[Path]) -> dict[str, int]:
 def cpu_seconds(folders: Iterable[Path]) -> float | None:
     """CPU seconds charged to a cgroup so far; None where it is not accounted."""
     for folder in folders:
-        if (usage := folder / "cpuacct.usage").exists():
-            return int(usage.read_text()) / 1e9
-        if (stat := folder / "cpu.stat").exists():
-            return int(stat.read_text().split()[1]) / 1e6
+        with contextlib.suppress(FileNotFoundError):
+            return int((folder / "cpuacct.usage").read_text()) / 1e9
+        with contextlib.suppress(FileNotFoundError):
+            first, _, value = (folder / "cpu.stat").read_text().partition("\n")[0].partition(" ")
+            if first == "usage_usec":  # v1's file of that name counts throttling only
+                return int(value) / 1e6
     return None
 
 

@@ -16,6 +16,7 @@ import msgspec
 from . import registry
 from .errors import UsageError
 from .model import Arm, Plan, Spec, WorkloadPlan
+from .workloads.sized import SizedWorkload
 
 T = TypeVar("T")
 
@@ -26,15 +27,24 @@ MIN_MEMORY = 64 << 20
 MAX_ROUNDS = 10_000
 MIN_ROUNDS = 1
 
+_THROUGHPUT = ("sysbench-cpu", "sysbench-memory", "fio-randread", "fio-randwrite", "redis")
+QUICK = "quick"
+FULL = "full"
 SUITES: dict[str, tuple[str, ...]] = {
-    "default": ("boot", "memory", "sysbench-cpu", "isolation", "disk"),
+    "default": ("boot", "memory", *_THROUGHPUT, "isolation", "disk"),
+    QUICK: ("boot", "memory", "sysbench-cpu", "isolation", "disk"),
+    FULL: ("boot", "memory", *_THROUGHPUT, "fio-read", "fio-write", "isolation", "disk"),
     "boot": ("boot",),
     "footprint": ("boot", "memory", "disk"),
+    "throughput": _THROUGHPUT,
 }
-"""A named set of workloads."""
+"""A named set of workloads; in `full` they have all of their parameters."""
 
-QUICK_ROUNDS, QUICK_BLOCKS, DEFAULT_ROUNDS = 10, 6, 20
-"""With --quick ten blocks boot, and in six of them the same instances go on to the other workloads."""
+DEFAULT_ROUNDS = 10
+DEFAULT_MAX_TIME = 300.0
+"""Seconds of measuring, where neither a number of rounds nor a time was asked for."""
+QUICK_BLOCKS = 6
+"""With --quick the instances of this many of its blocks go on from boot to the other workloads."""
 
 ONCE = ("isolation", "disk")
 """What doesn't vary from boot to boot is read this often."""
@@ -120,15 +130,19 @@ def configure(options: Options) -> Configured:
     file = read(path) if path is not None else PlanFile()
     arms = _arms(options, file)
     asked = frozenset(options.drivers) or frozenset(arm.driver for arm in file.arm)
-    workloads = _workloads(options, file)
-    rounds = _rounds(options, file)
+    suite, names = _workloads(options, file)
+    asked_rounds = _rounds(options, file)
+    rounds = asked_rounds or DEFAULT_ROUNDS
+    workloads = _planned(names, rounds, quick=options.quick, full=suite == FULL)
+    limit = None if asked_rounds or options.quick else DEFAULT_MAX_TIME
     plan = Plan(
         arms=arms,
-        workloads=_planned(workloads, rounds, quick=options.quick),
+        workloads=workloads,
         baseline=baseline(options.baseline or file.run.baseline, arms),
         rounds=rounds,
+        throughput_rounds=rounds if any(each.together for each in workloads) else 0,
         seed=_first(options.seed, file.run.seed, secrets.randbelow(1 << 31)),
-        max_time=_max_time(_first(options.max_time, file.run.max_time, None)),
+        max_time=_max_time(_first(options.max_time, file.run.max_time, limit)),
         accelerator=_first(options.accelerator, file.run.accelerator, "auto"),
     )
     return Configured(plan, asked, str(path) if path else "")
@@ -238,33 +252,47 @@ def _bytes(what: str, value: int | str) -> int:
     return round(float(found.group(1)) * _UNITS[found.group(2)])
 
 
-def _workloads(options: Options, file: PlanFile) -> list[str]:
+def _workloads(options: Options, file: PlanFile) -> tuple[str, list[str]]:
+    """The suite that was asked for (empty: none), and the names of the workloads."""
     if options.suite is not None and options.suite not in SUITES:
         raise UsageError(f"There is no suite named `{options.suite}`.", hint=registry.nearest(options.suite, SUITES))
-    suite = list(SUITES[options.suite]) if options.suite else None
-    names = list(options.workloads) or suite or file.run.workloads or list(SUITES["default"])
+    suite = options.suite or ""
+    usual = QUICK if options.quick else "default"
+    names = list(options.workloads) or SUITES.get(suite) or file.run.workloads or SUITES[usual]
     known = registry.names(registry.WORKLOADS)
     for name in names:
         if name not in known:
             raise UsageError(f"There is no workload named `{name}`.", hint=registry.nearest(name, known))
-    return list(dict.fromkeys(["boot", *names]))
+    return suite, list(dict.fromkeys(["boot", *names]))
 
 
-def _planned(names: list[str], rounds: int, *, quick: bool) -> list[WorkloadPlan]:
-    def blocks(name: str) -> int | None:
-        if name in ONCE:
-            return min(ONCE_BLOCKS, rounds)
-        return min(QUICK_BLOCKS, rounds) if quick and name != "boot" else None
+def _planned(names: list[str], rounds: int, *, quick: bool, full: bool) -> list[WorkloadPlan]:
+    planned = []
+    for name in names:
+        workload = registry.workload(name)
+        blocks = min(ONCE_BLOCKS, rounds) if name in ONCE else None
+        if quick and name != "boot":
+            blocks = min(blocks or QUICK_BLOCKS, rounds)
+        for params in (*workload.variants, *(workload.full_variants if full else ())):
+            planned.append(
+                WorkloadPlan(
+                    name=name,
+                    params=dict(params),
+                    blocks=blocks,
+                    together=workload.together and not quick,
+                    sized=isinstance(workload, SizedWorkload),
+                )
+            )
+    return planned
 
-    return [WorkloadPlan(name=name, blocks=blocks(name)) for name in names]
 
-
-def _rounds(options: Options, file: PlanFile) -> int:
-    quick = QUICK_ROUNDS if options.quick else None
-    rounds = int(_first(options.rounds, quick, file.run.max_rounds, file.run.min_rounds, DEFAULT_ROUNDS))
-    if not MIN_ROUNDS <= rounds <= MAX_ROUNDS:
+def _rounds(options: Options, file: PlanFile) -> int | None:
+    """The number of blocks that was asked for; None: the default."""
+    in_file = () if options.quick else (file.run.max_rounds, file.run.min_rounds)
+    rounds = _first(options.rounds, *in_file)
+    if rounds is not None and not MIN_ROUNDS <= rounds <= MAX_ROUNDS:
         raise UsageError(f"{rounds} rounds are not possible: from {MIN_ROUNDS} to {MAX_ROUNDS}.")
-    return rounds
+    return None if rounds is None else int(rounds)
 
 
 def _max_time(seconds: float | None) -> float | None:
@@ -292,7 +320,9 @@ def as_toml(plan: Plan) -> str:
     lines = ["[run]", f'baseline = "{plan.baseline}"', f"max_rounds = {plan.rounds}", f"seed = {plan.seed}"]
     lines += [f'accelerator = "{plan.accelerator}"']
     lines += [f"max_time = {plan.max_time:g}"] if plan.max_time else []
-    lines += ["workloads = [" + ", ".join(f'"{each.name}"' for each in plan.workloads) + "]"]
+    lines += [
+        "workloads = [" + ", ".join(f'"{name}"' for name in dict.fromkeys(each.name for each in plan.workloads)) + "]"
+    ]
     lines += ["", "[instance]", f"disk = {plan.arms[0].spec.disk}"]
     for arm in plan.arms:
         lines += ["", "[[arm]]", f'name = "{arm.name}"', f'driver = "{arm.driver}"']

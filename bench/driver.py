@@ -68,6 +68,8 @@ class Accounts:
     engine: tuple[int, ...] = ()
     """Processes that serve all instances (an engine's daemons): part of the CPU time that work costs, never of an
     instance's memory."""
+    scattered: bool = False
+    """Whether its work is done by processes that come and go outside of any cgroup: their CPU time is then unknown."""
     image_bytes: int | None = None
     """Bytes on disk that all instances share."""
     unavailable: str = ""

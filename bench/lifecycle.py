@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from .clock import NS, Call, Clock, finish, let_end, outcome, sleep_until
-from .driver import Driver, Instance
+from .driver import Accounts, Driver, Instance
 from .errors import InstanceTimeout
 from .guest import INIT_MARKER
 from .model import Accelerator, Spec
@@ -39,6 +39,10 @@ class Live:
     """The host's clock (ns) and the instance's uptime (s) at each message."""
     accelerator: Accelerator = "none"
     evidence: dict[str, bytes] = field(default_factory=dict)
+    prepared: set[str] = field(default_factory=set)
+    """What workloads have set up in it."""
+    accounts: Accounts | None = None
+    """Where its cost is to be read, once that was asked for."""
     idle_rate: float | None = None
     """CPU seconds a second that the host was busy with just before; None where it was not quiet: no `boot.cpu` then."""
     busy_at_request: float | None = None

@@ -16,7 +16,7 @@ class Metric(Record, frozen=True, kw_only=True):
     name: str
     """Dotted, from general to particular: `boot.ready`."""
     unit: str
-    """The SI base unit: s, B, 1/s, or 1 for a count."""
+    """In SI base units: s, B, 1/s, B/s, or 1 for a count."""
     better: Literal["lower", "higher", "neither"]
     scale: Literal["ratio", "difference", "exact"] = "ratio"
     """How two arms are compared: exp of a difference of logs; in the metric's own unit; or as such."""

@@ -110,13 +110,39 @@ class Notice(Record, frozen=True, kw_only=True):
     hint: str = ""
 
 
+class OwnWorkload(Record, frozen=True, kw_only=True):
+    """A workload of the user's own: a command of the rootfs, and what is read from it."""
+
+    command: str
+    """For the instance's shell."""
+    setup: str = ""
+    """What is run before, once for an instance and untimed."""
+    pattern: str = ""
+    """A regular expression whose first group is the value, in what the command prints; empty: its wall time."""
+    unit: str = "s"
+    better: Literal["lower", "higher"] = "lower"
+    deadline: float = 60.0
+    """Seconds."""
+
+
 class WorkloadPlan(Record, frozen=True, kw_only=True):
-    """One workload as it was planned."""
+    """One workload as it was planned, with one set of parameters."""
 
     name: str
     params: dict[str, Scalar] = {}
     blocks: int | None = None
     """In how many measured blocks it runs; None: in all of them."""
+    together: bool = False
+    """Whether it runs in blocks of throughput, in which all arms' instances stay up, and not in boot's blocks."""
+    sized: bool = False
+    """Whether the warm-up finds out how much work it is given, the same for all arms."""
+    own: OwnWorkload | None = None
+    """What it does, where the plan file says that and not Tare."""
+
+    @property
+    def key(self) -> str:
+        """Its name, with its parameters where it has some: unique in a plan."""
+        return self.name if not self.params else f"{self.name} {canonical(self.params)}"
 
 
 class Plan(Record, frozen=True, kw_only=True):
@@ -127,9 +153,13 @@ class Plan(Record, frozen=True, kw_only=True):
     baseline: str
     """The name of the arm that ratios are taken against."""
     rounds: int
-    """Measured blocks."""
+    """Measured blocks of boot, and of what is measured on the instances that boot was measured on."""
     warmup: int = 1
     """Blocks before them, kept in the file with the role warmup."""
+    throughput_rounds: int = 0
+    """Measured blocks of throughput, which come after those."""
+    throughput_warmup: int = 1
+    """Blocks of throughput before them, in which each workload's amount of work is sized."""
     seed: int = 0
     max_time: float | None = None
     """Seconds that the measuring may take; None: as long as the rounds need."""
@@ -138,6 +168,11 @@ class Plan(Record, frozen=True, kw_only=True):
     """Seconds. 180 for an emulated guest."""
     stopping_rule: str = ""
     """In words, as it stood before the first trial."""
+
+    def times(self, workload: WorkloadPlan) -> int:
+        """The measured blocks that a workload is planned for."""
+        most = self.throughput_rounds if workload.together else self.rounds
+        return most if workload.blocks is None else min(workload.blocks, most)
 
 
 class RootfsFacts(Record, frozen=True, kw_only=True):

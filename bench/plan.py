@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .model import Arm, Plan, Role, WorkloadPlan
@@ -32,37 +32,74 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """One workload in a block of throughput: all arms do it, back to back."""
+
+    workload: WorkloadPlan
+    arms: tuple[str, ...]
+    """Their names, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """One pass over all arms in a seeded random order."""
 
     index: int
     role: Role
     sessions: tuple[Session, ...]
+    turns: tuple[Turn, ...] = ()
+    """In a block of throughput: its instances are all started, then these are taken; empty in a block of boot, where
+    an instance ends before the next one begins."""
 
 
 def blocks(plan: Plan) -> Iterator[Block]:
-    """The blocks of a plan in their order: the warm-up's, then the measured ones.
+    """The blocks of a plan in their order: boot's warm-up and measured ones, then throughput's.
 
-    The order of the arms in a block is a shuffle from the plan's seed, a fresh one for each block, so that drift hits
-    all arms alike and none always follows the same one.
+    The order of the arms in a block, and of a block's workloads, is a shuffle from the plan's seed, a fresh one each
+    time, so that drift hits all arms alike and none always follows the same one.
     """
     shuffle = random.Random(plan.seed)
+    alone = [each for each in plan.workloads if not each.together and each.name != BOOT]
+    together = [each for each in plan.workloads if each.together]
     for index in range(plan.warmup + plan.rounds):
-        arms = list(plan.arms)
-        shuffle.shuffle(arms)
         role: Role = "warmup" if index < plan.warmup else "measured"
-        chosen = _workloads(plan, index - plan.warmup) if role == "measured" else ()
-        sessions = (Session(arm, index, position, role, chosen) for position, arm in enumerate(arms))
-        yield Block(index, role, tuple(sessions))
+        chosen = (
+            _due(plan, alone, index - plan.warmup) if role == "measured" else [each for each in alone if each.sized]
+        )
+        yield Block(index, role, _sessions(plan, shuffle, index, role, chosen))
+    if not together:
+        return
+    for number in range(plan.throughput_warmup + plan.throughput_rounds):
+        index = plan.warmup + plan.rounds + number
+        role = "warmup" if number < plan.throughput_warmup else "measured"
+        chosen = _due(plan, together, number - plan.throughput_warmup) if role == "measured" else together
+        if chosen:
+            sessions = _sessions(plan, shuffle, index, role, chosen)
+            yield Block(index, role, sessions, _turns(plan, shuffle, chosen))
 
 
-def _workloads(plan: Plan, measured: int) -> tuple[WorkloadPlan, ...]:
-    """Those that this measured block (from 0) has after its boots: one that runs in some is spread evenly."""
+def _sessions(
+    plan: Plan, shuffle: random.Random, index: int, role: Role, chosen: Sequence[WorkloadPlan]
+) -> tuple[Session, ...]:
+    arms = list(plan.arms)
+    shuffle.shuffle(arms)
+    return tuple(Session(arm, index, position, role, tuple(chosen)) for position, arm in enumerate(arms))
+
+
+def _turns(plan: Plan, shuffle: random.Random, chosen: Sequence[WorkloadPlan]) -> tuple[Turn, ...]:
+    order = list(chosen)
+    shuffle.shuffle(order)
+    names = [arm.name for arm in plan.arms]
+    return tuple(Turn(workload, tuple(shuffle.sample(names, len(names)))) for workload in order)
+
+
+def _due(plan: Plan, workloads: Sequence[WorkloadPlan], measured: int) -> list[WorkloadPlan]:
+    """Those that this measured block (from 0 of its kind) has: one that runs in some is spread evenly."""
     chosen = []
-    for workload in plan.workloads:
-        times = plan.rounds if workload.blocks is None else min(workload.blocks, plan.rounds)
-        due = (measured + 1) * times // plan.rounds > measured * times // plan.rounds
-        if workload.name != BOOT and due:
+    for workload in workloads:
+        most = plan.throughput_rounds if workload.together else plan.rounds
+        times = plan.times(workload)
+        if (measured + 1) * times // most > measured * times // most:
             chosen.append(workload)
     # Idle memory is that of a fresh instance at a fixed age: whatever else there is comes after it.
-    return tuple(sorted(chosen, key=lambda workload: workload.name != MEMORY))
+    return sorted(chosen, key=lambda workload: workload.name != MEMORY)

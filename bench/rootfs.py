@@ -18,7 +18,7 @@ from .errors import ImageError, UsageError
 from .model import RootfsFacts
 from .paths import cache_dir
 
-WORKLOAD_PACKAGES = ("sysbench",)
+WORKLOAD_PACKAGES = ("fio", "redis-server", "redis-tools", "sysbench")
 """What the built-in workloads run; a workload whose program is missing is a skipped cell with that reason."""
 
 _SCHEMA = 1

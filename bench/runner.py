@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+
+import msgspec
 
 from . import lifecycle, processes
 from .clock import NS, Clock
 from .driver import Driver
 from .errors import InstanceError, InstanceTimeout, TareError
-from .lifecycle import Live
+from .lifecycle import Live, Settled
 from .metrics import STOP as STOPPED
-from .model import Accelerator, Cell, Role, Sample, Status, Trial, WorkloadPlan
+from .model import Accelerator, Cell, Role, Sample, Spec, Status, Trial, WorkloadPlan
 from .plan import BOOT, STOP, Block, Session
-from .schedule import Fixed
+from .schedule import TOGETHER, Fixed
 from .workloads import Measured, Skipped, Workload
+from .workloads.sized import SizedWorkload, Sizing
 
 SETTLE_WINDOW = 0.1
 SETTLE_SHARE = 0.10
@@ -27,11 +32,13 @@ SETTLE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class SessionStarted:
-    """An instance is about to be asked for. Nothing is timed while this event is handled."""
+    """An instance is about to be asked for, or to take its turn. Nothing is timed while this event is handled."""
 
     session: Session
     seconds_left: float
-    """For this session and all that come after it."""
+    """For this step and all that come after it."""
+    workload: str = ""
+    """In a block of throughput: what it is about to do, once all instances are up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,7 @@ class Runner:
     clock: Clock
     boot_seconds: Mapping[str, float]
     """By arm: the deadline of its boots."""
+    sizing: Sizing = field(default_factory=Sizing)
     started_at: int = 0
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -82,11 +90,10 @@ class Runner:
         gc.disable()
         try:
             for block in self.schedule.next_blocks(elapsed):
-                for session in block.sessions:
-                    left = self.schedule.estimate.left(self.schedule.remaining(block, session.position))
-                    yield SessionStarted(session, left)
-                    yield from self._session(session)
-                    processes.reap_orphans()
+                if block.turns:
+                    yield from self._together(block)
+                else:
+                    yield from self._one_by_one(block)
                 gc.collect()
             if self.schedule.skipped:
                 yield BlocksSkipped(tuple(self.schedule.skipped))
@@ -94,16 +101,21 @@ class Runner:
             gc.enable()
             gc.unfreeze()
 
+    def _one_by_one(self, block: Block) -> Iterator[Event]:
+        """A block of boot: an instance ends before the next one begins."""
+        for session in block.sessions:
+            yield SessionStarted(session, self.schedule.seconds_left(block, session.position))
+            yield from self._session(session)
+            processes.reap_orphans()
+
     def _session(self, session: Session) -> Iterator[Event]:
         began = self.clock.now()
-        settle = lifecycle.settle(self.clock, window=SETTLE_WINDOW, share=SETTLE_SHARE, seconds=SETTLE_SECONDS)
-        timed = dict.fromkeys([each.name for each in session.workloads], 0.0)
+        settle = self._settle()
+        timed = dict.fromkeys([each.key for each in session.workloads], 0.0)
         pending = [WorkloadPlan(name=BOOT), *session.workloads, WorkloadPlan(name=STOP)]
         trial = _Open(self, session, pending.pop(0))
         try:
-            arm = session.arm
-            driver, seconds = self.drivers[arm.name], self.boot_seconds[arm.name]
-            with lifecycle.created(driver, arm.spec, name=session.name, clock=self.clock, seconds=seconds) as live:
+            with self._created(session) as live:
                 trial.live = live
                 live.idle_rate = settle.rate if settle.quiet else None
                 lifecycle.boot(live)
@@ -113,7 +125,7 @@ class Runner:
                     trial = _Open(self, session, pending.pop(0), live)
                     at = self.clock.now()
                     yield self._trial(trial, live)
-                    timed[trial.workload.name] = (self.clock.now() - at) / NS
+                    timed[trial.workload.key] = (self.clock.now() - at) / NS
                 trial = _Open(self, session, pending.pop(0), live)
                 yield trial.done(_stopped(lifecycle.stop(live)))
         except TareError as error:
@@ -128,19 +140,103 @@ class Runner:
             whole = (self.clock.now() - began) / NS
             self.schedule.estimate.observe(session.arm.name, {BOOT: whole - sum(timed.values()), **timed})
 
+    def _settle(self) -> Settled:
+        return lifecycle.settle(self.clock, window=SETTLE_WINDOW, share=SETTLE_SHARE, seconds=SETTLE_SECONDS)
+
+    def _created(self, session: Session) -> AbstractContextManager[Live]:
+        arm = session.arm
+        driver, seconds = self.drivers[arm.name], self.boot_seconds[arm.name]
+        return lifecycle.created(driver, self.spec(session), name=session.name, clock=self.clock, seconds=seconds)
+
+    def spec(self, session: Session) -> Spec:
+        """The arm's, with its disk's cache mode settled: past the host's page cache where storage is measured."""
+        spec = session.arm.spec
+        if spec.cache != "auto":
+            return spec
+        direct = any(self.workloads[each.name].direct for each in session.workloads)
+        return msgspec.structs.replace(spec, cache="none" if direct else "writeback")
+
+    def _together(self, block: Block) -> Iterator[Event]:
+        """A block of throughput: all instances are up, and the arms of one workload take their turns back to back.
+
+        An instance that dies fails the rest of its own trials in this block only.
+        """
+        sessions = {session.arm.name: session for session in block.sessions}
+        with contextlib.ExitStack() as stack:
+            up: dict[str, _Up] = {}
+            for session in block.sessions:
+                yield SessionStarted(session, self.schedule.seconds_left(block, session.position))
+                up[session.arm.name] = self._start(session, stack)
+            for number, turn in enumerate(block.turns):
+                for arm in turn.arms:
+                    left = self.schedule.seconds_left(block, turn=number)
+                    yield SessionStarted(sessions[arm], left, turn.workload.key)
+                    yield self._take(turn.workload, sessions[arm], up[arm])
+        processes.reap_orphans()
+
+    def _start(self, session: Session, stack: contextlib.ExitStack) -> _Up:
+        """Have one more instance up, or know why it isn't."""
+        began = self.clock.now()
+        self._settle()
+        up = _Up()
+        try:
+            up.live = stack.enter_context(self._created(session))
+            lifecycle.boot(up.live)
+            self._verify(session, up.live)
+        except TareError as error:
+            self._let_go(up, error)
+        self.schedule.estimate.observe(session.arm.name, {TOGETHER: (self.clock.now() - began) / NS})
+        return up
+
+    def _take(self, workload: WorkloadPlan, session: Session, up: _Up) -> TrialFinished:
+        """An arm's turn in a workload."""
+        if up.lost:
+            trial = _Open(self, session, workload)
+            trial.live, up.live = up.live, None  # the first trial that is lost keeps the evidence
+            return trial.failed(InstanceError(f"No instance: {up.lost}"))
+        assert up.live is not None
+        began = self.clock.now()
+        trial = _Open(self, session, workload, up.live)
+        try:
+            finished = self._trial(trial, up.live)
+        except TareError as error:
+            self._let_go(up, error)
+            return trial.failed(error)
+        self.schedule.estimate.observe(session.arm.name, {workload.key: (self.clock.now() - began) / NS})
+        return finished
+
+    def _let_go(self, up: _Up, error: TareError) -> None:
+        """Destroy an instance that has failed while the others stay up; what stays of it is met again at the end."""
+        up.lost = error.brief
+        if up.live is not None:
+            lifecycle.collect_evidence(up.live)
+            with contextlib.suppress(TareError):
+                lifecycle.destroy(up.live)
+
     def _trial(self, trial: _Open, live: Live) -> TrialFinished:
         """One workload on a ready instance. Only the end of the instance ends the session too."""
         from .wire import WireGarbled, WireLost
 
         try:
-            workload = self.workloads[trial.workload.name]
-            return trial.done(workload.measure(live, trial.workload.params))
+            return trial.done(self._measure(trial.workload, live, sizing=trial.role == "warmup"))
         except (WireLost, WireGarbled):
             raise
         except TareError as error:
             if not isinstance(error, Skipped):
                 lifecycle.collect_evidence(live)
             return trial.failed(error)
+
+    def _measure(self, planned: WorkloadPlan, live: Live, *, sizing: bool) -> Measured:
+        workload = self.workloads[planned.name]
+        if not isinstance(workload, SizedWorkload):
+            return workload.measure(live, planned.params)
+        if sizing:
+            measured, rate = workload.size(live, planned.params)
+            self.sizing.add(planned.key, rate)
+            return measured
+        # Where no arm could do it in the warm-up, it now says once more why.
+        work = self.sizing.work(planned.key, workload.step) or workload.first
+        return workload.measure_work(live, planned.params, work)
 
     def _verify(self, session: Session, live: Live) -> None:
         planned, seen = self.accelerators[session.arm.name], lifecycle.read_back(live)
@@ -152,6 +248,15 @@ class Runner:
         return f"t{next(self._ids):04d}"
 
 
+@dataclass(slots=True)
+class _Up:
+    """An instance in a block of throughput."""
+
+    live: Live | None = None
+    lost: str = ""
+    """Why it is not there, or not any more."""
+
+
 class _Open:
     """A trial that has begun and has no outcome yet."""
 
@@ -159,6 +264,7 @@ class _Open:
         self.workload = workload
         self._runner = runner
         self._session = session
+        self.role: Role = session.role
         self.live = live
         self._started = datetime.now(UTC)
         self._age = None if live is None else (runner.clock.now() - live.ready_at) / NS
@@ -189,7 +295,6 @@ class _Open:
         artifacts: Mapping[str, bytes] | None = None,
     ) -> TrialFinished:
         session, trial_id = self._session, self._runner.trial_id()
-        role: Role = session.role
         kept = {f"artifacts/{trial_id}/{name}": data for name, data in (artifacts or {}).items()}
         trial = Trial(
             trial=trial_id,
@@ -198,7 +303,7 @@ class _Open:
             age_s=self._age,
             block=session.block,
             position=session.position,
-            role=role,
+            role=self.role,
             status=status,
             started_at=self._started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             samples=samples or [],
@@ -217,7 +322,7 @@ class _Open:
             accelerator=accelerator,
             workload=self.workload.name,
             params=self.workload.params,
-            spec=arm.spec,
+            spec=self._runner.spec(self._session),
         )
 
 

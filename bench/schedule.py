@@ -7,7 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from .plan import BOOT, Block, Session
+from .model import WorkloadPlan
+from .plan import BOOT, Block, Session, Turn
+
+TOGETHER = "boot together"
+"""The part of a block of throughput that starts an instance."""
 
 FIRST_GUESS = {"native": 0.4, "docker": 0.6, "kvm": 4.0, "fake": 0.2}
 """Seconds of a session that only boots, settling and stopping included, before one has been seen."""
@@ -27,31 +31,39 @@ class Estimate:
             self._seen[arm, part].append(seconds)
 
     def session(self, session: Session) -> float:
-        """Seconds that a session will take."""
-        arm = session.arm
-        total = self._part(arm.name, BOOT, FIRST_GUESS.get(arm.driver, 2.0))
-        return total + sum(
-            self._part(arm.name, each.name, self.priors.get(each.name, 1.0)) for each in session.workloads
-        )
+        """Seconds that a session will take in a block of boot."""
+        return self._start(session, BOOT) + sum(self._workload(session.arm.name, each) for each in session.workloads)
+
+    def block(self, block: Block, position: int = 0) -> float:
+        """Seconds that a block will take from the session at this position on."""
+        sessions = block.sessions[position:]
+        if block.turns:
+            return sum(self._start(session, TOGETHER) for session in sessions) + self.turns(block.turns)
+        return sum(self.session(session) for session in sessions)
+
+    def _start(self, session: Session, part: str) -> float:
+        return self._part(session.arm.name, part, FIRST_GUESS.get(session.arm.driver, 2.0))
+
+    def _workload(self, arm: str, workload: WorkloadPlan) -> float:
+        return self._part(arm, workload.key, self.priors.get(workload.name, 1.0))
+
+    def turns(self, turns: Sequence[Turn]) -> float:
+        """Seconds for these turns."""
+        return sum(self._workload(arm, turn.workload) for turn in turns for arm in turn.arms)
 
     def _part(self, arm: str, part: str, prior: float) -> float:
         seen = self._seen.get((arm, part))
         if seen:
             return statistics.median(seen)
         # Not seen on this arm: as it was on the others.
-        others = [
-            value for (_, name), values in self._seen.items() if name == part and part != BOOT for value in values
-        ]
+        shared = part not in (BOOT, TOGETHER)
+        others = [value for (_, name), values in self._seen.items() if name == part and shared for value in values]
         return statistics.median(others) if others else prior
-
-    def left(self, sessions: Sequence[Session]) -> float:
-        """Seconds for all of these."""
-        return sum(self.session(session) for session in sessions)
 
 
 def _kind(block: Block) -> frozenset[str]:
     """What a block does beside booting: blocks of one kind take about as long."""
-    return frozenset(each.name for session in block.sessions for each in session.workloads)
+    return frozenset(each.key for session in block.sessions for each in session.workloads)
 
 
 class Fixed:
@@ -68,9 +80,14 @@ class Fixed:
         """Measured blocks that were planned and did not fit."""
 
     @property
-    def sessions(self) -> list[Session]:
-        """All that are planned, in their order."""
-        return [session for block in self._blocks for session in block.sessions]
+    def steps(self) -> int:
+        """How many sessions and turns are planned."""
+        return sum(len(block.sessions) + sum(len(turn.arms) for turn in block.turns) for block in self._blocks)
+
+    @property
+    def last_block(self) -> int:
+        """How many blocks are planned."""
+        return self._blocks[-1].index + 1
 
     def next_blocks(self, elapsed: Iterator[float]) -> Iterator[Block]:
         """The blocks in their order; `elapsed` yields the seconds measured so far each time that it is asked.
@@ -80,20 +97,28 @@ class Fixed:
         longest: dict[frozenset[str], float] = {}
         for index, block in enumerate(self._blocks):
             used, kind = next(elapsed), _kind(block)
-            expected = max(self.estimate.left(block.sessions), longest.get(kind, 0.0))
+            expected = max(self.estimate.block(block), longest.get(kind, 0.0))
             if self._max_time is not None and index > 0 and used + expected > self._max_time:
                 self.skipped = self._blocks[index:]
                 return
             yield block
             longest[kind] = max(longest.get(kind, 0.0), next(elapsed) - used)
 
-    def remaining(self, block: Block, position: int) -> list[Session]:
-        """The sessions still to come, that of this block and position included."""
-        rest = [session for session in block.sessions if session.position >= position]
-        return rest + [session for later in self._blocks if later.index > block.index for session in later.sessions]
+    def seconds_left(self, block: Block | None = None, position: int = 0, turn: int | None = None) -> float:
+        """For the step at this position (or this turn) of that block, and all that come after it; by default all."""
+        later = [each for each in self._blocks if block is None or each.index > block.index]
+        total = sum(self.estimate.block(each) for each in later)
+        if block is None:
+            return total
+        if turn is not None:
+            return total + self.estimate.turns(block.turns[turn:])
+        return total + self.estimate.block(block, position)
 
     def rule(self) -> str:
         """The stopping rule in words, as it goes into the manifest."""
-        measured = sum(1 for block in self._blocks if block.role == "measured")
+        measured = [block for block in self._blocks if block.role == "measured"]
+        together = sum(1 for block in measured if block.turns)
+        what = f"{len(measured) - together} measured blocks of boot"
+        what += f", then {together} of throughput" if together else ""
         limit = f", or before a block that would not fit into {self._max_time:.0f} s" if self._max_time else ""
-        return f"Fixed: {measured} measured blocks{limit}; no result is looked at before the last."
+        return f"Fixed: {what}{limit}; no result is looked at before the last."

@@ -180,7 +180,14 @@ class Behaviour:
     hang_boot: Sequence[int] = ()
     die_boot: Sequence[int] = ()
     replies: dict[str, Reply] = field(default_factory=dict)
-    """By command: exactly that text."""
+    """By command: exactly that text, or what it begins with where that ends in `*`."""
+
+    def reply(self, command: str) -> Reply | None:
+        """What it was taught to do with a command; None: nothing."""
+        if command in self.replies:
+            return self.replies[command]
+        begins = (reply for key, reply in self.replies.items() if key.endswith("*") and command.startswith(key[:-1]))
+        return next(begins, None)
 
 
 class FakeDriver(Driver):
@@ -272,7 +279,7 @@ class FakeInstance(Instance):
                 self._wire.cut(self._clock.now())
 
     def _run(self, request: int, deadline: int, command: str) -> None:
-        reply = self._driver.behaviour.replies.get(command) or self._own_reply(command)
+        reply = self._driver.behaviour.reply(command) or self._own_reply(command)
         if reply.silent:
             return
         late = reply.seconds > deadline
@@ -290,12 +297,10 @@ class FakeInstance(Instance):
         """What a command that nobody taught it does: sysbench computes, `true` is true, all else is not there."""
         if command == "true":
             return Reply(seconds=self._driver.vary(0.003))
-        if command.startswith("sysbench cpu"):
-            rate = self._driver.vary(self._driver.behaviour.events)
-            text = (
-                f"    events per second: {rate:.2f}\n    total time: 1.0000s\n    total number of events: {rate:.0f}\n"
-            )
-            return Reply(text.encode(), seconds=1.02)
+        if found := re.match(r"sysbench cpu .*--events=(\d+)", command):
+            seconds = int(found[1]) / self._driver.vary(self._driver.behaviour.events)
+            text = f"    total time: {seconds:.4f}s\n    total number of events: {found[1]}\n"
+            return Reply(text.encode(), seconds=seconds + 0.02)
         if "random/boot_id" in command:
             return Reply(_ISOLATION)
         return Reply(stderr=f"sh: {command}: not found\n".encode(), status=127)

@@ -174,7 +174,13 @@ class NativeInstance(Instance):
         assert self._process is not None
         # Without a cgroup they are found by parentage.
         below = () if self._cgroups else (self._process.pid, *processes.descendants(self._process.pid))
-        return Accounts(pids=below, cgroups=self._cgroups, files=(self._work,), image_bytes=self._image_bytes)
+        return Accounts(
+            pids=below,
+            cgroups=self._cgroups,
+            files=(self._work,),
+            scattered=not self._cgroups,
+            image_bytes=self._image_bytes,
+        )
 
     def diagnostics(self) -> Mapping[str, bytes]:
         return {"stderr.txt": self._log} if self._log else {}

@@ -14,7 +14,9 @@ Mode = Literal["auto", "plain", "json", "none"]
 class Progress(Protocol):
     """What is told how a run goes on."""
 
-    def session(self, arm: str, block: int, blocks: int, done: int, total: int, seconds_left: float) -> None:
+    def session(
+        self, arm: str, block: int, blocks: int, done: int, total: int, seconds_left: float, workload: str = ""
+    ) -> None:
         """An instance is about to be asked for."""
 
     def trial(self, trial: str, arm: str, workload: str, status: str, reason: str) -> None:
@@ -42,7 +44,9 @@ def make(mode: Mode, console: Console) -> Progress:
 class Silent:
     """Says nothing."""
 
-    def session(self, arm: str, block: int, blocks: int, done: int, total: int, seconds_left: float) -> None:
+    def session(
+        self, arm: str, block: int, blocks: int, done: int, total: int, seconds_left: float, workload: str = ""
+    ) -> None:
         pass
 
     def trial(self, trial: str, arm: str, workload: str, status: str, reason: str) -> None:
@@ -59,7 +63,9 @@ class PlainLines(Silent):
         self._console = console
         self._block = -1
 
-    def session(self, arm: str, block: int, blocks: int, done: int, total: int, seconds_left: float) -> None:
+    def session(
+        self, arm: str, block: int, blocks: int, done: int, total: int, seconds_left: float, workload: str = ""
+    ) -> None:
         if block != self._block:
             self._block = block
             self._print(f"block {block + 1} of {blocks}, about {duration(seconds_left)} left")
@@ -88,8 +94,11 @@ class LiveLine(PlainLines):
         self._bar.start()
         self._task = self._bar.add_task("")
 
-    def session(self, arm: str, block: int, blocks: int, done: int, total: int, seconds_left: float) -> None:
-        words = f"block {block + 1}/{blocks}  {arm}  about {duration(seconds_left)} left"
+    def session(
+        self, arm: str, block: int, blocks: int, done: int, total: int, seconds_left: float, workload: str = ""
+    ) -> None:
+        doing = f"  {workload}" if workload else ""
+        words = f"block {block + 1}/{blocks}  {arm}{doing}  about {duration(seconds_left)} left"
         self._bar.update(self._task, completed=done, total=total, description=words)
         self._bar.refresh()
 
@@ -103,9 +112,18 @@ class JsonLines(Silent):
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def session(self, arm: str, block: int, blocks: int, done: int, total: int, seconds_left: float) -> None:
+    def session(
+        self, arm: str, block: int, blocks: int, done: int, total: int, seconds_left: float, workload: str = ""
+    ) -> None:
         self._write(
-            event="session", arm=arm, block=block, blocks=blocks, done=done, total=total, seconds_left=seconds_left
+            event="session",
+            arm=arm,
+            block=block,
+            blocks=blocks,
+            done=done,
+            total=total,
+            seconds_left=seconds_left,
+            workload=workload,
         )
 
     def trial(self, trial: str, arm: str, workload: str, status: str, reason: str) -> None:

@@ -9,7 +9,7 @@ import click
 
 from .. import config, registry
 from ..model import Plan
-from ..plan import blocks
+from ..plan import Block, blocks
 from ..schedule import Estimate, Fixed
 from .common import AS_JSON, plan_options, print_json, split
 
@@ -35,9 +35,16 @@ def plan(
         click.echo(config.as_toml(planned), nl=False)
         return 0
     schedule = _schedule(planned)
-    seconds = schedule.estimate.left(schedule.sessions)
+    seconds = schedule.seconds_left()
     if as_json:
-        print_json({"plan": planned, "rule": schedule.rule(), "seconds": seconds, "order": _order(planned)})
+        print_json(
+            {
+                "plan": planned,
+                "rule": schedule.rule(),
+                "seconds": seconds,
+                "order": [_order(block) for block in blocks(planned)],
+            }
+        )
         return 0
     if configured.source:
         click.echo(f"plan: {configured.source}")
@@ -50,8 +57,8 @@ def _schedule(planned: Plan) -> Fixed:
     return Fixed(list(blocks(planned)), Estimate(priors), planned.max_time)
 
 
-def _order(planned: Plan) -> list[list[str]]:
-    return [[session.arm.name for session in block.sessions] for block in blocks(planned)]
+def _order(block: Block) -> list[str]:
+    return [session.arm.name for session in block.sessions]
 
 
 def _show(planned: Plan, schedule: Fixed, seconds: float) -> None:
@@ -59,10 +66,11 @@ def _show(planned: Plan, schedule: Fixed, seconds: float) -> None:
         mark = ", the baseline" if arm.name == planned.baseline else ""
         click.echo(f"arm {arm.name}: {arm.driver}, {arm.spec.vcpus} vCPU, {arm.spec.memory >> 20} MiB{mark}")
     for workload in planned.workloads:
-        often = "every block" if workload.blocks is None else f"{workload.blocks} blocks"
-        click.echo(f"workload {workload.name}: {often}")
+        kind = " of throughput" if workload.together else ""
+        click.echo(f"workload {workload.key}: {planned.times(workload)} blocks{kind}")
     click.echo(f"seed {planned.seed}; {schedule.rule()}")
-    for index, names in enumerate(_order(planned)):
-        role = "warm-up" if index < planned.warmup else "measured"
-        click.echo(f"block {index + 1:3} {role:8} {', '.join(names)}")
+    for block in blocks(planned):
+        role = "warm-up" if block.role == "warmup" else "measured"
+        kind = "throughput" if block.turns else "boot"
+        click.echo(f"block {block.index + 1:3} {role:8} {kind:10} {', '.join(_order(block))}")
     click.echo(f"about {seconds:.0f} s by first guesses, images and checks apart; a run corrects this as it goes")

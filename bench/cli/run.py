@@ -198,13 +198,12 @@ def _run(runner: Runner, writer: store.Writer, mode: Literal["auto", "plain", "j
 def _follow(events: Iterable[Event], runner: Runner, writer: store.Writer, shown: Progress) -> list[Notice]:
     """Keep and show every event. Returns what there is to say about the run afterwards."""
     notices: list[Notice] = []
-    total = len(runner.schedule.sessions)
-    last_block = runner.schedule.sessions[-1].block + 1
+    total, last_block = runner.schedule.steps, runner.schedule.last_block
     done, expected = 0, None
     for event in events:
         if isinstance(event, SessionStarted):
             session = event.session
-            shown.session(session.arm.name, session.block, last_block, done, total, event.seconds_left)
+            shown.session(session.arm.name, session.block, last_block, done, total, event.seconds_left, event.workload)
             done += 1
             if expected is None and session.block == 1:
                 expected = (runner.elapsed(), event.seconds_left)
@@ -213,11 +212,20 @@ def _follow(events: Iterable[Event], runner: Runner, writer: store.Writer, shown
             cell = event.trial.cell
             shown.trial(event.trial.trial, cell.arm, cell.workload, event.trial.status, event.trial.reason)
         elif isinstance(event, BlocksSkipped):
-            words = f"{len(event.blocks)} blocks did not fit into the time and were not started."
-            notices.append(
-                Notice(code="out-of-time", subject="run", message=words, hint="--max-time, or fewer rounds.")
-            )
+            notices.append(_out_of_time(event))
     if expected is not None:
         took = runner.elapsed() - expected[0]
         say(f"After the first block {expected[1]:.0f} s were expected for the rest; it took {took:.0f} s.")
     return notices
+
+
+def _out_of_time(event: BlocksSkipped) -> Notice:
+    """Names what did not fit, by kind of block and with its workloads."""
+    parts = []
+    for kind, together in (("boot", False), ("throughput", True)):
+        blocks = [block for block in event.blocks if bool(block.turns) == together]
+        if blocks:
+            names = dict.fromkeys(each.key for block in blocks for s in block.sessions for each in s.workloads)
+            parts.append(f"{len(blocks)} blocks of {kind} ({', '.join(names) or 'boot alone'})")
+    words = f"Did not fit into the time and was not started: {'; '.join(parts)}."
+    return Notice(code="out-of-time", subject="run", message=words, hint="More --max-time, or fewer rounds.")

@@ -42,6 +42,14 @@ class Workload(ABC):
     """Those that it declares itself; the lifecycle's and the footprint's stand in metrics.py."""
     primary: ClassVar[str | None] = None
     """The one metric that gets a headline verdict."""
+    variants: ClassVar[tuple[Mapping[str, Scalar], ...]] = ({},)
+    """The parameters that it runs with, one set after the other."""
+    full_variants: ClassVar[tuple[Mapping[str, Scalar], ...]] = ()
+    """Those that the suite `full` has beside them."""
+    together: ClassVar[bool] = False
+    """Whether it belongs into blocks of throughput, in which the arms' instances stay up and take turns."""
+    direct: ClassVar[bool] = False
+    """Whether it measures storage: a guest's disk then bypasses the host's page cache."""
     seconds: ClassVar[float] = 1.0
     """About how long a trial takes beyond a boot: the first estimate of the time left."""
 
@@ -58,7 +66,9 @@ def accounts(live: Live) -> Accounts:
     from ..clock import NS, finish
 
     assert live.instance is not None
-    found = finish(live.clock, live.instance.accounts, live.clock.now() + 30 * NS, what="Asking for its accounts")
-    if found.unavailable:
-        raise Skipped(f"Not available: {found.unavailable}.")
-    return found
+    if live.accounts is None:
+        until = live.clock.now() + 30 * NS
+        live.accounts = finish(live.clock, live.instance.accounts, until, what="Asking for its accounts")
+    if live.accounts.unavailable:
+        raise Skipped(f"Not available: {live.accounts.unavailable}.")
+    return live.accounts

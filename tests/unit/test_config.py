@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tare_bench import config
@@ -57,11 +58,29 @@ def test_the_defaults() -> None:
     plan = found.plan
     assert [arm.name for arm in plan.arms] == ["native", "docker", "kvm"]
     assert plan.baseline == "docker"
-    assert plan.rounds == config.DEFAULT_ROUNDS
-    assert (plan.accelerator, plan.max_time) == ("auto", None)
+    assert plan.rounds == plan.throughput_rounds == config.DEFAULT_ROUNDS
+    assert (plan.accelerator, plan.max_time) == ("auto", config.DEFAULT_MAX_TIME)
     assert {(arm.spec.vcpus, arm.spec.memory, arm.spec.network) for arm in plan.arms} == {(2, 512 << 20, "none")}
-    assert [each.name for each in plan.workloads] == list(config.SUITES["default"])
+    assert list(dict.fromkeys(each.name for each in plan.workloads)) == list(config.SUITES["default"])
+    together = {each.name for each in plan.workloads if each.together}
+    assert together == {"sysbench-cpu", "sysbench-memory", "fio-randread", "fio-randwrite", "redis"}
+    assert [each.params["connections"] for each in plan.workloads if each.name == "redis"] == [1, 10, 50]
     assert (found.asked, found.source) == (frozenset(), "")
+
+
+def test_the_full_suite_has_every_workload_with_all_of_its_parameters() -> None:
+    plan = config.configure(Options(suite="full")).plan
+    keys = {each.key for each in plan.workloads}
+    assert {"fio-read", "fio-write"} <= {each.name for each in plan.workloads}
+    assert 'sysbench-cpu {"threads":"all"}' in keys
+    assert 'redis {"connections":50,"operation":"set"}' in keys
+    assert len(keys) == len(plan.workloads)
+
+
+@pytest.mark.parametrize("asked", [{"rounds": 3}, {"quick": True}])
+def test_a_number_of_blocks_is_not_cut_short_by_the_usual_time(asked: dict[str, Any]) -> None:
+    assert config.configure(Options(**asked)).plan.max_time is None
+    assert config.configure(Options(max_time=7, **asked)).plan.max_time == 7
 
 
 def test_quick_is_ten_blocks_of_which_six_do_more() -> None:

@@ -12,9 +12,10 @@ from tare_bench.model import Accelerator, Arm, Plan, Spec, Trial, WorkloadPlan
 from tare_bench.plan import blocks
 from tare_bench.runner import BlocksSkipped, Runner, SessionStarted, TrialFinished
 from tare_bench.schedule import Estimate, Fixed
+from tare_bench.workloads.sized import SizedWorkload, Sizing
 
 SPEC = Spec(vcpus=1, memory=1 << 29)
-CPU = "sysbench cpu --threads=1 --time=1 run"
+CPU, MEMORY = "sysbench cpu *", "sysbench memory *"
 
 
 def runner(
@@ -25,12 +26,18 @@ def runner(
     workloads: Sequence[str] = ("sysbench-cpu",),
     max_time: float | None = None,
     accelerator: Accelerator = "simulated",
+    together: int = 0,
 ) -> Runner:
     clock = FakeClock()
     arms = [Arm(name=name, driver="fake", spec=SPEC) for name in behaviours]
-    planned = [WorkloadPlan(name="boot"), *(WorkloadPlan(name=name) for name in workloads)]
-    plan = Plan(arms=arms, workloads=planned, baseline=arms[0].name, rounds=rounds, seed=seed)
-    known = {each.name: registry.workload(each.name) for each in planned}
+    known = {name: registry.workload(name) for name in ("boot", *workloads)}
+    planned = [
+        WorkloadPlan(name=name, sized=isinstance(each, SizedWorkload), together=bool(together) and each.together)
+        for name, each in known.items()
+    ]
+    plan = Plan(
+        arms=arms, workloads=planned, baseline=arms[0].name, rounds=rounds, throughput_rounds=together, seed=seed
+    )
     priors = {name: each.seconds for name, each in known.items()}
     return Runner(
         drivers={name: FakeDriver(each, clock=clock, seed=3) for name, each in behaviours.items()},
@@ -57,7 +64,7 @@ def test_every_session_has_its_trials_in_their_order() -> None:
     for each in found:
         by_session.setdefault((each.block, each.position), []).append(each.cell.workload)
     for (block, _), names in by_session.items():
-        assert names == (["boot", "stop"] if block == 0 else ["boot", "sysbench-cpu", "stop"])
+        assert names == ["boot", "sysbench-cpu", "stop"], block
     assert all(each.status == "ok" and each.samples and not each.reason for each in found)
     assert {each.role for each in found if each.block == 0} == {"warmup"}
     assert {each.role for each in found if each.block > 0} == {"measured"}
@@ -111,15 +118,13 @@ def test_an_instance_that_dies_while_it_boots_fails() -> None:
 
 def test_a_dead_instance_fails_the_rest_of_its_session_only() -> None:
     found = trials(runner({"a": Behaviour(replies={CPU: Reply(dies=True)})}, workloads=("sysbench-cpu", "isolation")))
+    assert outcome(found, 0) == {"boot": "ok", "sysbench-cpu": "failed", "stop": "failed"}
     assert outcome(found, 1) == {"boot": "ok", "sysbench-cpu": "failed", "isolation": "failed", "stop": "failed"}
-    assert outcome(found, 6)["boot"] == "ok"
 
 
 def test_a_workload_that_fails_spoils_nothing_else() -> None:
-    found = trials(
-        runner({"a": Behaviour(replies={CPU: Reply(status=3, stderr=b"broken")})}, workloads=("sysbench-cpu",))
-    )
-    assert outcome(found, 1) == {"boot": "ok", "sysbench-cpu": "failed", "stop": "ok"}
+    found = trials(runner({"a": Behaviour(replies={CPU: Reply(status=3, stderr=b"broken")})}))
+    assert outcome(found, 0) == {"boot": "ok", "sysbench-cpu": "failed", "stop": "ok"}
     failed = next(each for each in found if each.status == "failed")
     assert f"artifacts/{failed.trial}/error.txt" in failed.artifacts
     assert f"artifacts/{failed.trial}/fake.txt" in failed.artifacts
@@ -128,14 +133,14 @@ def test_a_workload_that_fails_spoils_nothing_else() -> None:
 def test_a_program_that_is_not_there_is_a_skipped_cell_with_that_reason() -> None:
     found = trials(runner({"a": Behaviour(replies={CPU: Reply(status=127)})}))
     skipped = [each for each in found if each.status == "skipped"]
-    assert len(skipped) == 6
+    assert len(skipped) == 7
     assert {each.reason for each in skipped} == {"The rootfs has no `sysbench`."}
     assert all(not each.samples and not each.artifacts for each in skipped)
 
 
 def test_a_workload_that_hangs_is_a_timeout() -> None:
     found = trials(runner({"a": Behaviour(replies={CPU: Reply(seconds=1000)})}, rounds=1))
-    assert outcome(found, 1) == {"boot": "ok", "sysbench-cpu": "timeout", "stop": "ok"}
+    assert outcome(found, 0) == {"boot": "ok", "sysbench-cpu": "timeout", "stop": "ok"}
 
 
 def test_another_accelerator_than_the_plans_is_a_failed_trial() -> None:
@@ -195,3 +200,89 @@ def test_the_time_left_is_within_a_quarter_of_the_truth_after_the_first_block(se
     for at, left in told:
         truth = (end - at) / 1e9
         assert abs(left - truth) <= 0.25 * truth + 0.05, f"{left:.1f} s told, {truth:.1f} s taken"
+
+
+def together(behaviours: Mapping[str, Behaviour], *, blocks: int = 3, **more: object) -> Runner:
+    return runner(behaviours, rounds=1, together=blocks, workloads=("sysbench-cpu", "sysbench-memory"), **more)  # type: ignore[arg-type] # the helper's own
+
+
+MEMORY = "sysbench memory *"
+
+
+def test_in_blocks_of_throughput_all_instances_are_up_and_arms_take_turns_back_to_back() -> None:
+    run = together({"a": Behaviour(), "b": Behaviour(), "c": Behaviour()})
+    order: list[tuple[int, str, str]] = []
+    for event in run.events():
+        if isinstance(event, SessionStarted) and event.workload:
+            up = [name for driver in run.drivers.values() if isinstance(driver, FakeDriver) for name in driver.alive]
+            assert len(up) == 3, up
+        elif isinstance(event, TrialFinished) and event.trial.block > 1:
+            order.append((event.trial.block, event.trial.cell.workload, event.trial.cell.arm))
+    for turn in zip(*[iter(order)] * 3, strict=True):
+        assert len({(block, workload) for block, workload, _ in turn}) == 1
+        assert {arm for _, _, arm in turn} == {"a", "b", "c"}
+    assert len(order) == (1 + 3) * 2 * 3
+    assert len({tuple(arm for _, _, arm in turn) for turn in zip(*[iter(order)] * 3, strict=True)}) > 1
+    assert all(driver.alive == {} for driver in run.drivers.values() if isinstance(driver, FakeDriver))
+
+
+def test_every_arm_is_given_the_same_work_and_the_warm_up_finds_out_how_much() -> None:
+    run = together({"quick": Behaviour(events=5000.0, spread=0.0), "slow": Behaviour(events=1500.0, spread=0.0)})
+    found = [each for each in trials(run) if each.cell.workload == "sysbench-cpu"]
+    assert {each.facts["work"] for each in found if each.role == "measured"} == {"1500"}
+    assert {each.role for each in found if each.block == 2} == {"warmup"}
+    assert all(sample.error for each in found for sample in each.samples if sample.unit == "1/s")
+
+
+def test_the_work_is_bounded_by_the_slowest_arm_and_by_the_tools_clock() -> None:
+    def work(*rates: float, step: float = 1e-4) -> int | None:
+        sizing = Sizing()
+        for rate in rates:
+            sizing.add("w", rate)
+        return sizing.work("w", step)
+
+    assert work(1000.0, 990.0) == 500  # half a second on the fastest
+    assert work(10_000.0, 1234.0) == 1200  # a second on the slowest
+    assert work(10_000.0, 10.0) == 100  # but a hundred steps of the clock on the fastest
+    assert work(10_000.0, 10.0, step=1e-3) == 1000
+    assert work(0.3) == 1
+    assert work() is None
+
+
+def test_an_instance_that_dies_fails_the_rest_of_its_own_trials_in_that_block_only() -> None:
+    dying = Behaviour(replies={MEMORY: Reply(dies=True)})
+    found = trials(together({"a": dying, "b": Behaviour(replies={MEMORY: Reply(status=127)})}, seed=2))
+    for block in range(2, 6):
+        mine = [each for each in found if each.block == block and each.cell.arm == "a"]
+        names = [each.cell.workload for each in mine]
+        died = names.index("sysbench-memory")
+        assert [each.status for each in mine] == ["ok"] * died + ["failed"] * (len(mine) - died)
+        assert all(each.reason.startswith("No instance:") for each in mine[died + 1 :])
+        others = {each.cell.workload: each.status for each in found if each.block == block and each.cell.arm == "b"}
+        assert others == {"sysbench-cpu": "ok", "sysbench-memory": "skipped"}
+
+
+def test_an_instance_that_does_not_come_up_fails_its_trials_once_with_the_evidence() -> None:
+    run = together({"a": Behaviour(hang_boot=(3,)), "b": Behaviour()}, blocks=2)
+    found = trials(run)
+    mine = [each for each in found if each.block == 3 and each.cell.arm == "a"]
+    assert [each.status for each in mine] == ["failed", "failed"]
+    assert [bool(each.artifacts) for each in mine] == [True, False]
+    assert {each.status for each in found if each.block == 4 and each.cell.workload == "sysbench-cpu"} == {"ok"}
+    assert {each.status for each in found if each.block == 3 and each.cell.arm == "b"} == {"ok", "skipped"}
+
+
+def test_what_is_left_in_blocks_of_throughput_is_told_within_a_quarter() -> None:
+    replies = {MEMORY: Reply(status=1, seconds=0.5)}
+    run = together({"a": Behaviour(), "b": Behaviour(boot=2.0)}, blocks=8)
+    for driver in run.drivers.values():
+        assert isinstance(driver, FakeDriver)
+        driver.behaviour.replies = replies
+    told = []
+    for event in run.events():
+        if isinstance(event, SessionStarted) and event.session.block >= 3:
+            told.append((run.clock.now(), event.seconds_left))
+    end = run.clock.now()
+    for at, left in told:
+        truth = (end - at) / 1e9
+        assert abs(left - truth) <= 0.25 * truth + 0.1

@@ -21,7 +21,7 @@ def test_all_blocks_come_where_there_is_no_limit() -> None:
     fixed = schedule()
     assert [block.index for block in fixed.next_blocks(repeat(1e9))] == list(range(11))
     assert fixed.skipped == []
-    assert "10 measured blocks;" in fixed.rule()
+    assert "10 measured blocks of boot;" in fixed.rule()
 
 
 def test_no_block_starts_that_would_not_fit() -> None:
@@ -59,10 +59,9 @@ def test_what_was_not_seen_on_an_arm_is_as_on_the_others_or_as_guessed() -> None
     assert estimate.session(session) == pytest.approx(1.0 + 2.0)
 
 
-def test_what_remains_is_the_rest_of_the_block_and_all_later_ones() -> None:
+def test_what_is_left_is_the_rest_of_the_block_and_all_later_ones() -> None:
     fixed = schedule(rounds=3)
     found = list(blocks(plan(rounds=3)))
-    left = fixed.remaining(found[1], 1)
-    assert [(each.block, each.position) for each in left] == [
-        (1, 1), (1, 2), *((block, position) for block in (2, 3) for position in range(3)),
-    ]  # fmt: skip
+    assert fixed.seconds_left() == pytest.approx(4 * 30.0)
+    assert fixed.seconds_left(found[1], 1) == pytest.approx(2 * 10.0 + 2 * 30.0)
+    assert fixed.seconds_left(found[3], 2) == pytest.approx(10.0)
