@@ -167,11 +167,10 @@ class Runner:
             for session in block.sessions:
                 yield SessionStarted(session, self.schedule.seconds_left(block, session.position))
                 up[session.arm.name] = self._start(session, stack)
-            for number, turn in enumerate(block.turns):
-                for arm in turn.arms:
-                    left = self.schedule.seconds_left(block, turn=number)
-                    yield SessionStarted(sessions[arm], left, turn.workload.key)
-                    yield self._take(turn.workload, sessions[arm], up[arm])
+            steps = [(turn.workload, arm) for turn in block.turns for arm in turn.arms]
+            for done, (workload, arm) in enumerate(steps):
+                yield SessionStarted(sessions[arm], self.schedule.seconds_left(block, done=done), workload.key)
+                yield self._take(workload, sessions[arm], up[arm])
         processes.reap_orphans()
 
     def _start(self, session: Session, stack: contextlib.ExitStack) -> _Up:

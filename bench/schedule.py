@@ -47,9 +47,10 @@ class Estimate:
     def _workload(self, arm: str, workload: WorkloadPlan) -> float:
         return self._part(arm, workload.key, self.priors.get(workload.name, 1.0))
 
-    def turns(self, turns: Sequence[Turn]) -> float:
-        """Seconds for these turns."""
-        return sum(self._workload(arm, turn.workload) for turn in turns for arm in turn.arms)
+    def turns(self, turns: Sequence[Turn], done: int = 0) -> float:
+        """Seconds for these turns, without the first arms' that are done."""
+        each = [self._workload(arm, turn.workload) for turn in turns for arm in turn.arms]
+        return sum(each[done:])
 
     def _part(self, arm: str, part: str, prior: float) -> float:
         seen = self._seen.get((arm, part))
@@ -104,14 +105,14 @@ class Fixed:
             yield block
             longest[kind] = max(longest.get(kind, 0.0), next(elapsed) - used)
 
-    def seconds_left(self, block: Block | None = None, position: int = 0, turn: int | None = None) -> float:
-        """For the step at this position (or this turn) of that block, and all that come after it; by default all."""
+    def seconds_left(self, block: Block | None = None, position: int = 0, done: int | None = None) -> float:
+        """Seconds from the session at this position of that block (or its first turns that are not done) to the end."""
         later = [each for each in self._blocks if block is None or each.index > block.index]
         total = sum(self.estimate.block(each) for each in later)
         if block is None:
             return total
-        if turn is not None:
-            return total + self.estimate.turns(block.turns[turn:])
+        if done is not None:
+            return total + self.estimate.turns(block.turns, done)
         return total + self.estimate.block(block, position)
 
     def rule(self) -> str:
