@@ -63,6 +63,14 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def mount_namespace(pid: int) -> str:
+    """The name of a process's mount namespace; empty where it is gone or may not be read."""
+    try:
+        return str(Path(f"/proc/{pid}/ns/mnt").readlink())
+    except OSError:
+        return ""
+
+
 def kill(pid: int, started: int | None = None, signum: int = signal.SIGKILL) -> None:
     """Signal a process, if it is still the one that started then. One that is gone is fine."""
     with contextlib.suppress(ProcessLookupError):

@@ -62,9 +62,9 @@ class Estimate:
         return statistics.median(others) if others else prior
 
 
-def _kind(block: Block) -> frozenset[str]:
-    """What a block does beside booting: blocks of one kind take about as long."""
-    return frozenset(each.key for session in block.sessions for each in session.workloads)
+def _kind(block: Block) -> tuple[str, frozenset[str]]:
+    """Its role, and what a block does beside booting: blocks of one kind take about as long."""
+    return block.role, frozenset(each.key for session in block.sessions for each in session.workloads)
 
 
 class Fixed:
@@ -95,7 +95,7 @@ class Fixed:
 
         The first one always starts: a limit that leaves no time for it would leave no answer either.
         """
-        longest: dict[frozenset[str], float] = {}
+        longest: dict[tuple[str, frozenset[str]], float] = {}
         for index, block in enumerate(self._blocks):
             used, kind = next(elapsed), _kind(block)
             expected = max(self.estimate.block(block), longest.get(kind, 0.0))

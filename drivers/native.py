@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from tare_bench.rootfs import Rootfs
 
 CREATE_SECONDS = 20.0
+KILL_SECONDS = 5.0
+KILL_ROUNDS = 10
 
 _OWN_MOUNTS = ("unshare", "-m", "--propagation", "private")
 
@@ -116,6 +118,7 @@ class NativeInstance(Instance):
         self._work = paths.cache_dir() / "native" / f"{context.run}-{name}"
         self._cgroups: tuple[Path, ...] = ()
         self._process: subprocess.Popen[bytes] | None = None
+        self._namespace = ""
         self._log = b""
         self._image_bytes = image_bytes
         wire_here, wire_there = socket.socketpair()
@@ -160,6 +163,13 @@ class NativeInstance(Instance):
                 "The native instance's view of the rootfs could not be made.",
                 details=words.decode(errors="replace") or f"nothing came in {CREATE_SECONDS:.0f} s",
             )
+        self._namespace = processes.mount_namespace(process.pid)
+
+    def _scattered(self) -> list[int]:
+        """Its processes where it has no cgroup: by its mount namespace, which is its own. Daemons keep it, too."""
+        if not self._namespace:
+            return []
+        return [pid for pid in processes.all_pids() if processes.mount_namespace(pid) == self._namespace]
 
     def attach(self) -> Streams:
         return Streams(self._wire)
@@ -171,9 +181,7 @@ class NativeInstance(Instance):
         return "none"
 
     def accounts(self) -> Accounts:
-        assert self._process is not None
-        # Without a cgroup they are found by parentage.
-        below = () if self._cgroups else (self._process.pid, *processes.descendants(self._process.pid))
+        below = () if self._cgroups else tuple(self._scattered())
         return Accounts(
             pids=below,
             cgroups=self._cgroups,
@@ -188,9 +196,24 @@ class NativeInstance(Instance):
     def stop(self) -> None:
         if self._cgroups:
             processes.reap(cgroups.kill(self._cgroups))
-        elif self._process is not None and self._process.poll() is None:
-            for pid in [self._process.pid, *processes.descendants(self._process.pid)]:
+        elif self._process is not None:
+            self._kill_scattered(self._process)
+
+    def _kill_scattered(self, first: subprocess.Popen[bytes]) -> None:
+        """Until none is left that could have started another. Raises InstanceError where one cannot be killed."""
+        there: list[int] = [first.pid] if first.poll() is None else []
+        for _ in range(KILL_ROUNDS):
+            for pid in there:
                 processes.kill(pid)
+            for pid in there:
+                if pid == first.pid:
+                    first.wait(KILL_SECONDS)
+                else:
+                    processes.wait_gone(pid, None, KILL_SECONDS)
+            there = self._scattered()
+            if not there:
+                return
+        raise InstanceError("Processes of the instance cannot be killed.", details=f"pids {there}")
 
     def destroy(self) -> None:
         self.stop()

@@ -21,7 +21,7 @@ from . import Measured, Skipped, Workload, accounts
 
 AIM_SECONDS = 0.5
 """What the work is to take on the fastest arm, where the slowest arm's limit allows that."""
-MOST_SECONDS = 1.0
+MOST_SECONDS = 0.75
 """What it may take on the slowest arm."""
 LEAST_RESOLUTIONS = 100
 """The least that it takes on the fastest arm, in steps of the tool's own clock; this goes before the limit."""
