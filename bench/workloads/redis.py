@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ..metrics import Metric
 from ..model import Scalar
-from .sized import Parsed, SizedWorkload, host_cpu
+from .sized import NOT_FOUND, Parsed, SizedWorkload, host_cpu
 
 STEP = 1e-3
 """Seconds: redis-benchmark counts whole milliseconds."""
@@ -17,23 +17,25 @@ PORT = 16379
 TRIES = 20
 _PORT_FILE = "/run/tare/redis.port"
 
-# A server of our own answers to our secret only: what listens on a taken port is never talked to.
+# Nobody is talked to who may be somebody else: that the port is ours is known from our own server's log.
 _START = f"""\
 secret=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \\n')
-port={PORT}
+cd /run/tare && port={PORT}
 while [ $port -lt {PORT + TRIES} ]; do
-  redis-server --bind 127.0.0.1 --port $port --requirepass $secret --save '' --appendonly no --hz 1 \\
-    --pidfile /run/tare/redis.pid --dir /run/tare --daemonize yes >/run/tare/redis.log 2>&1
-  case $? in 0) ;; 127) exit 127 ;; *) port=$((port + 1)); continue ;; esac
+  : >redis.log
+  redis-server --bind 127.0.0.1 --port $port --requirepass $secret --save '' --appendonly no --hz 1 --dir /run/tare \\
+    --logfile /run/tare/redis.log >redis.out 2>&1 </dev/null &
   tries=0
-  while [ $tries -lt 200 ]; do
-    answer=$(REDISCLI_AUTH=$secret redis-cli -h 127.0.0.1 -p $port set key:__rand_int__ xxx 2>&1)
-    [ "$answer" = OK ] && echo "$port $secret" >{_PORT_FILE} && exit 0
-    case $answer in *refused*) tries=$((tries + 1)) ;; *) break ;; esac
+  while [ $tries -lt 2000 ]; do
+    tries=$((tries + 1))
+    grep -q 'not found' redis.out && exit {NOT_FOUND}
+    grep -q 'Ready to accept' redis.log && echo "$port $secret" >{_PORT_FILE} && break 2
+    grep -q 'Failed listening' redis.log && break
   done
   port=$((port + 1))
 done
-cat /run/tare/redis.log; exit 1
+read -r port secret <{_PORT_FILE} || {{ cat redis.log redis.out; exit 1; }}
+[ "$(REDISCLI_AUTH=$secret redis-cli -h 127.0.0.1 -p $port set key:__rand_int__ xxx)" = OK ]
 """
 
 
