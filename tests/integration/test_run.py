@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from program import Tare
 from tare_bench import store
+from tare_bench.model import canonical
 
 pytestmark = [pytest.mark.needs(name) for name in ("root", "native", "docker", "kvm")]
 
@@ -53,6 +54,36 @@ def test_a_quick_run_measures_keeps_and_shows_all(tare: Tare, tmp_path: Path) ->
     again = tare("report", folder, "--format", "csv")
     assert again.returncode == 0, again.stderr
     assert len(again.stdout.splitlines()) == 1 + sum(len(trial.samples) for trial in run.trials)
+
+
+def test_throughput_comes_after_boot_on_instances_that_stay_up(tare: Tare, tmp_path: Path) -> None:
+    done = tare("run", "--rounds", "1", "--seed", "1", "--results", tmp_path / "results", "--json")
+    assert done.returncode == 0, done.stderr
+    run = store.load(store.find("latest", tmp_path / "results"))
+    assert [trial for trial in run.trials if trial.status != "ok"] == []
+    # two blocks of boot, then two of throughput, of each of which the first is the warm-up
+    together = {each.key for each in run.manifest.plan.workloads if each.together}
+    assert len(together) == 7
+    for block, role in ((2, "warmup"), (3, "measured")):
+        inside = [trial for trial in run.trials if trial.block == block]
+        assert {trial.role for trial in inside} == {role}
+        assert len(inside) == len(together) * len(ARMS)
+        assert len({trial.instance for trial in inside}) == len(ARMS)
+        turns = [inside[at : at + len(ARMS)] for at in range(0, len(inside), len(ARMS))]
+        for turn in turns:
+            assert len({(trial.cell.workload, canonical(trial.cell.params)) for trial in turn}) == 1
+            assert {trial.cell.arm for trial in turn} == set(ARMS)
+    # the same work for all, and what it cost the host beside each rate
+    work: dict[str, set[str]] = {}
+    for trial in run.trials:
+        if trial.block == 3:
+            work.setdefault(f"{trial.cell.workload} {canonical(trial.cell.params)}", set()).add(trial.facts["work"])
+            assert [sample.metric for sample in trial.samples][1] == f"{trial.cell.workload}.host_cpu"
+            assert all(sample.value > 0 for sample in trial.samples)
+    assert all(len(amounts) == 1 for amounts in work.values())
+    # storage is measured past the host's page cache, boot with it
+    caches = {(trial.cell.workload, trial.cell.spec.cache) for trial in run.trials}
+    assert {("boot", "writeback"), ("fio-randread", "none")} <= caches
 
 
 def test_the_same_seed_is_the_same_order(tare: Tare) -> None:
