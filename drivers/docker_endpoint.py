@@ -6,8 +6,10 @@ usual sockets looked at, and may a private engine take its place.
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +65,6 @@ def find(options: Mapping[str, str]) -> Endpoint:
 
 def _at(url: str, why: str) -> Endpoint:
     """An address, with what DOCKER_TLS_VERIFY and DOCKER_CERT_PATH say of it."""
-    import os
-
     try:
         tls = docker.utils.kwargs_from_env({**os.environ, "DOCKER_HOST": url}).get("tls")
     except docker.errors.DockerException as error:
@@ -86,10 +86,8 @@ def _of_context(name: str, by: str) -> Endpoint:
         stated = json.loads(file.read_text())["Endpoints"]["docker"]
         url, verify = str(stated["Host"]), not stated.get("SkipTLSVerify", False)
     except FileNotFoundError:
-        hint = nearest(name, ["default", *_names(folder)])
-        raise DriverUnavailable(
-            f"There is no Docker context named `{name}`.", details=f"it is named by {by}", hint=hint
-        ) from None
+        brief, hint = f"There is no Docker context named `{name}`.", nearest(name, ["default", *_names(folder)])
+        raise DriverUnavailable(brief, details=f"it is named by {by}", hint=hint) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         brief, hint = f"The Docker context `{name}` cannot be read.", f"docker context inspect {name}"
         raise DriverUnavailable(brief, details=f"{file}: {error!r}", hint=hint) from error
@@ -138,6 +136,4 @@ def _listening() -> Endpoint:
 
 
 def _allowed() -> str:
-    import getpass
-
     return NOT_ALLOWED.format(user=getpass.getuser())

@@ -11,8 +11,7 @@ from ..metrics import DISK
 from ..model import Scalar
 from . import Measured, Skipped, Workload, accounts
 
-
-NOT_KNOWN = "not there: its files are not known"
+NOT_KNOWN = "its files are not known"
 
 
 class Disk(Workload):
@@ -35,9 +34,7 @@ class Disk(Workload):
             else:
                 measured.facts["instance"] = NOT_KNOWN if os.geteuid() == 0 else f"{NOT_KNOWN}, or need root"
         except PermissionError as error:
-            measured.facts["instance"] = f"not there: {error.filename} needs root"
+            measured.facts["instance"] = f"{error.filename} needs root"
         if not measured.samples:
-            raise Skipped(
-                f"Not available: the image's size is not known, the instance is {measured.facts['instance']}."
-            )
+            raise Skipped(f"Not available: the image's size is not known; {measured.facts['instance']}.")
         return measured

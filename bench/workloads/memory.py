@@ -32,9 +32,7 @@ class Memory(Workload):
         if not read.processes and not read.unreadable:
             raise InstanceError("The instance has no process whose memory could be read.")
         if not read.rows:
-            raise Skipped(
-                "Not available: the memory of its processes is root's to read, and no cgroup accounts for it."
-            )
+            raise Skipped("Not available: its processes' memory needs root, and no cgroup accounts for it.")
         measured = Measured()
         for row, value in read.rows.items():
             measured.add(_BY_ROW[row], float(value))
