@@ -48,7 +48,10 @@ def _api_version(endpoint: Endpoint) -> str:
 
 
 def _client(endpoint: Endpoint, version: str, seconds: int) -> docker.APIClient:
-    return docker.APIClient(base_url=endpoint.url, version=version, timeout=seconds, tls=endpoint.tls or False)
+    client = docker.APIClient(base_url=endpoint.url, version=version, timeout=seconds, tls=endpoint.tls or False)
+    # Or requests would believe REQUESTS_CA_BUNDLE rather than the engine's own authority.
+    client.trust_env = endpoint.tls is None
+    return client
 
 
 def _knock(url: str) -> None:

@@ -84,7 +84,8 @@ def _of_context(name: str, by: str) -> Endpoint:
     file = folder / "meta" / key / "meta.json"
     try:
         stated = json.loads(file.read_text())["Endpoints"]["docker"]
-        url, verify = str(stated["Host"]), not stated.get("SkipTLSVerify", False)
+        # the SDK writes http+unix:// where the docker command writes unix://
+        url, verify = str(stated["Host"]).removeprefix("http+"), not stated.get("SkipTLSVerify", False)
     except FileNotFoundError:
         brief, hint = f"There is no Docker context named `{name}`.", nearest(name, ["default", *_names(folder)])
         raise DriverUnavailable(brief, details=f"it is named by {by}", hint=hint) from None

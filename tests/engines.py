@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import json
 import os
 import select
 import shutil
@@ -106,6 +108,18 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     for pid, started in below:
         processes.kill(pid, started)
         processes.wait_gone(pid, started, 30)
+
+
+def write_context(settings: Path, name: str, host: str, *pems: Path) -> None:
+    """A context as the docker command writes it, in a folder of settings; with what TLS takes."""
+    key = hashlib.sha256(name.encode()).hexdigest()
+    meta, tls = settings / "contexts" / "meta" / key, settings / "contexts" / "tls" / key / "docker"
+    meta.mkdir(parents=True)
+    stated = {"Name": name, "Metadata": {}, "Endpoints": {"docker": {"Host": host, "SkipTLSVerify": False}}}
+    (meta / "meta.json").write_text(json.dumps(stated))
+    for pem in pems:
+        tls.mkdir(parents=True, exist_ok=True)
+        shutil.copy(pem, tls / pem.name)
 
 
 def furnish(client: docker.APIClient) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -81,12 +82,7 @@ def test_a_run_and_a_sweep_leave_everything_of_others(
 def test_the_engine_of_a_context_is_taken(engine: Foreign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    endpoint = f"host={engine.url}"
-    made = subprocess.run(
-        ["docker", "context", "create", "theirs", "--docker", endpoint], capture_output=True, text=True, check=False
-    )
-    assert made.returncode == 0, made.stderr
-
+    engines.write_context(tmp_path, "theirs", engine.url)
     by_option = registry.driver("docker", {"context": "theirs"}).check()
     monkeypatch.setenv("DOCKER_CONTEXT", "theirs")
     by_environment = registry.driver("docker").check()
@@ -248,3 +244,60 @@ def test_a_member_of_the_group_measures_without_root(
     assert disk["disk.image"] > 50 << 20
     assert "disk.instance" not in disk
     assert "need root" in disk_facts["instance"]
+
+
+BOOT_ONE = """
+import sys
+from pathlib import Path
+from tare_bench import leases, lifecycle, registry
+from tare_bench.driver import RunContext
+from tare_bench.model import Spec
+from tare_bench.rootfs import Rootfs
+
+lease = leases.take("tls")
+driver = registry.driver("docker", {"context": "tls"})
+support = driver.check()
+assert support.ok, support.failed
+print(support.rungs[0].seen)
+driver.open(RunContext("tls", lease.folder, lease, (0,)))
+driver.prepare(Rootfs(sys.argv[1], Path("/nonexistent"), 0, "", {}))
+with lifecycle.created(driver, Spec(vcpus=1, memory=256 << 20), name="t", clock=driver.clock, seconds=60) as live:
+    lifecycle.boot(live)
+    print(len(live.run("head -c 4000000 /dev/zero", seconds=60).checked().stdout))
+driver.close()
+lease.release()
+assert not registry.driver("docker", {"host": "tcp://127.0.0.1:2376"}).check().ok
+"""
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
+def test_the_tls_material_of_a_context_is_used(
+    tmp_path: Path, context: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca, cert, key = _certificates(tmp_path)
+    engines.write_context(tmp_path, "tls", "tcp://127.0.0.1:2376", ca, cert, key)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(key))  # which requests would otherwise prefer
+    listens = ["--host=tcp://127.0.0.1:2376", "--tlsverify", f"--tlscacert={ca}", f"--tlscert={cert}"]
+    listens.append(f"--tlskey={key}")
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name, engines.foreign(Path(name), *listens) as engine:
+        driver = registry.driver("docker", {"host": engine.url})
+        driver.open(context)
+        driver.prepare(built())
+        driver.close()
+        inside = ["nsenter", "-t", str(engine.pid), "-n", sys.executable, "-c", BOOT_ONE, built().digest]
+        done = subprocess.run(inside, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "tcp://127.0.0.1:2376 (the context tls, by the option context)" in done.stdout
+    assert done.stdout.split()[-1] == "4000000"
+
+
+def _certificates(folder: Path) -> tuple[Path, Path, Path]:
+    """One certificate that is its own authority, for both ends."""
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run([*made, *names], check=True, capture_output=True)
+    ca = folder / "ca.pem"
+    ca.write_bytes(cert.read_bytes())
+    return ca, cert, key
