@@ -118,12 +118,15 @@ class DockerInstance(Instance):
         folders = tuple(each for each in cgroups.of_process(pid) if self._container in str(each))
         shim = processes.parent(pid)
         shims = (shim,) if shim not in (None, 0, 1, os.getpid()) else ()
+        engine = self._daemons.serving(shims[0]) if shims else ()
         upper = ((seen.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
         return Accounts(
             pids=shims if folders else (*shims, pid, *processes.descendants(pid)),
             cgroups=folders,
             files=(Path(upper),) if upper and os.access(upper, os.R_OK | os.X_OK) else (),
-            engine=self._daemons.serving(shims[0]) if shims else (),
+            engine=engine,
+            # Without a cgroup what it starts later is not seen, and without the daemons a part is missing.
+            scattered=not (folders and engine),
             image_bytes=self._image_bytes,
         )
 

@@ -17,8 +17,9 @@ import pytest
 from engines import Foreign
 from hosts import built
 from program import Tare
-from tare_bench import leases, lifecycle, paths, processes, registry, store, system
+from tare_bench import cgroups, footprint, leases, lifecycle, paths, processes, registry, store, system
 from tare_bench.driver import RunContext
+from tare_bench.drivers.docker_container import DockerInstance
 from tare_bench.errors import DriverUnavailable, TareError
 from tare_bench.model import Spec
 
@@ -159,12 +160,43 @@ def test_the_daemons_are_named_and_nobody_else(engine: Foreign, context: RunCont
             assert live.instance is not None
             where = live.instance.accounts()
             assert live.instance.accounts() == where
+            assert footprint.cpu_seconds(where)
     finally:
         driver.close()
     dockerd, containerd = where.engine
     assert dockerd == engine.pid
     assert processes.parent(containerd) == dockerd
     assert not {dockerd, containerd} & set(where.pids)
+
+
+def test_a_container_is_told_from_others_by_its_id(
+    engine: Foreign, context: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = registry.driver("docker", {"host": engine.url})
+    try:
+        driver.open(context)
+        driver.prepare(built())
+        with lifecycle.created(driver, spec(), name="i", clock=driver.clock, seconds=60) as live:
+            lifecycle.boot(live)
+            assert isinstance(live.instance, DockerInstance)
+            first = live.instance.accounts()
+            with monkeypatch.context() as rootless:
+                # an engine without cgroups leaves the container in a cgroup that holds everything else too
+                rootless.setattr(cgroups, "of_process", lambda pid: (Path("/sys/fs/cgroup/user.slice"),))
+                where = live.instance.accounts()
+            assert not where.unavailable
+            assert where.cgroups == ()
+            assert where.scattered
+            assert {*first.pids, *cgroups.pids(first.cgroups)} == set(where.pids)
+            # a pid of another host is some other process of this one
+            elsewhere = {"State": {"Pid": os.getpid()}}
+            monkeypatch.setattr(driver.client, "inspect_container", lambda container: elsewhere)  # type: ignore[attr-defined]
+            where = live.instance.accounts()
+            assert "another" in where.unavailable
+            assert (where.pids, where.cgroups, where.files) == ((), (), ())
+            assert where.image_bytes == first.image_bytes
+    finally:
+        driver.close()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -198,7 +230,7 @@ def test_an_engine_that_dies_is_an_error_of_ours(context: RunContext) -> None:
 AS_A_MEMBER = """
 import json, os, sys
 from pathlib import Path
-from tare_bench import leases, lifecycle, registry
+from tare_bench import footprint, leases, lifecycle, registry
 from tare_bench.driver import RunContext
 from tare_bench.model import Spec
 from tare_bench.rootfs import Rootfs
@@ -214,6 +246,9 @@ driver.prepare(Rootfs(digest, Path("/nonexistent"), 0, "", {}))
 with lifecycle.created(driver, Spec(vcpus=1, memory=256 << 20), name="m", clock=driver.clock, seconds=60) as live:
     lifecycle.boot(live)
     found = {each.name: each.measure(live, {}) for each in (Memory(), Disk())}
+    where = live.instance.accounts()
+    # who serves containerd's socket is root's to know: no engine then, rather than a half of it
+    assert where.cgroups and not where.engine and footprint.cpu_seconds(where) is None
 driver.close()
 lease.release()
 print(json.dumps({name: [{s.metric: s.value for s in m.samples}, m.facts] for name, m in found.items()}))
