@@ -33,7 +33,10 @@ class FramedChannel(SocketChannel):
         self.stderr = bytearray()
 
     def recv(self) -> bytes | None:
-        data = self._received()
+        try:
+            data = super().recv()
+        except ssl.SSLWantReadError:  # a TLS record that is not whole
+            return None
         if not data:
             return data
         self._pending += data
@@ -53,18 +56,8 @@ class FramedChannel(SocketChannel):
     def send(self, data: bytes) -> int:
         try:
             return super().send(data)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except ssl.SSLWantWriteError:
             return 0
-
-    def _received(self) -> bytes | None:
-        try:
-            data = super().recv()
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return None
-        # What TLS has decrypted already does not make the descriptor readable again.
-        while data and isinstance(self._socket, ssl.SSLSocket) and (more := self._socket.pending()):
-            data += self._socket.recv(more)
-        return data
 
 
 class DockerInstance(Instance):

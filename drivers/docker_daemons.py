@@ -35,7 +35,7 @@ class Daemons:
             if self._private or (containerd := _containerd_of(shim, self._engine[0])) is None:
                 return ()
             self._known = {pid: processes.start_time(pid) for pid in (*self._engine, containerd)}
-        return tuple(self._known) if self._alive() else ()
+        return tuple(self._known)
 
     def _alive(self) -> bool:
         return all(started is not None and processes.start_time(pid) == started for pid, started in self._known.items())

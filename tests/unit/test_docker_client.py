@@ -75,8 +75,9 @@ def test_an_engine_that_says_nothing_has_a_deadline(tmp_path: Path, monkeypatch:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "silent.sock"))
         server.listen()
-        with pytest.raises(DriverUnavailable, match="does not answer"):
+        with pytest.raises(DriverUnavailable, match="does not answer") as caught:
             docker_client.connect(Endpoint(f"unix://{tmp_path}/silent.sock", "DOCKER_HOST", named=True))
+    assert "timeout=0.05" in caught.value.details
 
 
 @pytest.mark.parametrize(

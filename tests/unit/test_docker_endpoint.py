@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from docker.context import ContextAPI
 from engines import write_context
 from tare_bench import system
 from tare_bench.drivers import docker_endpoint
@@ -62,6 +63,12 @@ def test_the_context_default_is_no_name(
     found = docker_endpoint.find({"context": "default"} if where == "option" else {})
     assert (found.url, found.named) == (f"unix://{rootless}", False)
     assert system.named_engine() is None or where == "option"
+
+
+def test_a_context_that_the_sdk_has_written_is_read(settings: Path) -> None:
+    (settings / "config.json").write_text("{}")
+    ContextAPI.create_context("by-sdk", host="unix:///sdk.sock")
+    assert docker_endpoint.find({"context": "by-sdk"}).url == "unix:///sdk.sock"
 
 
 def test_two_names_at_once_are_refused() -> None:
