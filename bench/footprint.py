@@ -78,7 +78,10 @@ def rollup(text: str) -> dict[str, int]:
 
 
 def allocated(paths: Iterable[Path]) -> int:
-    """Bytes that files and folders take on disk; a file that is linked twice counts once."""
+    """Bytes that files and folders take on disk; a file that is linked twice counts once.
+
+    Raises PermissionError where a folder cannot be read: a part would pass for the whole.
+    """
     seen: set[tuple[int, int]] = set()
     total = 0
     for path in paths:
@@ -94,6 +97,11 @@ def allocated(paths: Iterable[Path]) -> int:
 def _walk(path: Path) -> Iterable[Path]:
     yield path
     if path.is_dir() and not path.is_symlink():
-        for folder, below, files in os.walk(path):
+        for folder, below, files in os.walk(path, onerror=_refused):
             for name in (*below, *files):
                 yield Path(folder) / name
+
+
+def _refused(error: OSError) -> None:
+    if isinstance(error, PermissionError):
+        raise error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import grp
 import importlib.util
+import json
 import os
 import platform
 import pwd
@@ -124,21 +125,50 @@ def missing(*, tests: bool = False) -> list[Package]:
 
 
 def engine_there() -> bool:
-    """Whether a container engine answers, was named by the user, or could be started."""
-    if os.environ.get("DOCKER_HOST") or tool.find("dockerd") is not None:
+    """Whether a container engine is there, was named by the user, or could be started."""
+    if named_engine() is not None or tool.find("dockerd") is not None:
         return True
-    rootless = Path(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent")) / "docker.sock"
-    return any(_answers(path) for path in (Path("/run/docker.sock"), rootless))
+    # One that does not let us in is there all the same.
+    return any(isinstance(refusal(path), PermissionError | None) for path in engine_sockets())
 
 
-def _answers(path: Path) -> bool:
+def named_engine() -> tuple[str, str] | None:
+    """What names the user's engine, and the name: as the docker command goes about it.
+
+    DOCKER_HOST has an address; DOCKER_CONTEXT, and the `currentContext` of the docker command's own file, a context.
+    """
+    if host := os.environ.get("DOCKER_HOST", "").strip():
+        return "DOCKER_HOST", host
+    if (context := os.environ.get("DOCKER_CONTEXT", "")) and context != "default":
+        return "DOCKER_CONTEXT", context
+    file = docker_config() / "config.json"
+    try:
+        current = "" if context else json.loads(file.read_text()).get("currentContext")
+    except (OSError, ValueError, AttributeError):  # the docker command goes on without it, too
+        current = ""
+    return (str(file), current) if isinstance(current, str) and current not in ("", "default") else None
+
+
+def docker_config() -> Path:
+    """The folder of the docker command's settings and contexts."""
+    return Path(os.environ.get("DOCKER_CONFIG") or Path("~/.docker").expanduser())
+
+
+def engine_sockets() -> list[Path]:
+    """Where an engine listens that nothing names: the system's, then the user's own (rootless)."""
+    folders = ["/var/run", os.environ.get("XDG_RUNTIME_DIR") or "", f"/run/user/{os.getuid()}"]
+    return [Path(folder, "docker.sock") for folder in dict.fromkeys(folders) if folder]
+
+
+def refusal(path: Path) -> OSError | None:
+    """Why nobody can be reached at that socket; None where somebody listens."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(2)
         try:
             probe.connect(str(path))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error
+    return None
 
 
 def _program(*names: str) -> Callable[[], bool]:

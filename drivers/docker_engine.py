@@ -1,4 +1,4 @@
-"""`docker`: containers of the Docker engine that answers, or of a private one where none does.
+"""`docker`: containers of the user's Docker engine, or of a private one where none is named and none answers.
 
 By the SDK's low-level API: create, attach, start, as `docker run` does it. The container has the engine's default
 isolation (capabilities, seccomp), no network, no log driver, and the spec's CPU set and memory limit without swap.
@@ -7,23 +7,18 @@ isolation (capabilities, seccomp), no network, no log driver, and the spec's CPU
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import docker
 import docker.errors
 import docker.types
-import requests
-from tare_bench import cgroups, paths, processes
+from tare_bench import paths
 from tare_bench.driver import (
     LABEL_INSTANCE,
     LABEL_RUN,
     LABEL_RUNS,
-    Accounts,
     Driver,
     Instance,
     Kind,
@@ -31,15 +26,17 @@ from tare_bench.driver import (
     Resolution,
     RunContext,
     Rung,
-    Streams,
     Support,
 )
-from tare_bench.errors import DriverUnavailable, ImageError, InstanceError
+from tare_bench.errors import DriverUnavailable, ImageError
 from tare_bench.guest import agent_argv
-from tare_bench.model import Accelerator, Spec
-from tare_bench.wire import SocketChannel
+from tare_bench.model import Notice, Spec
 
-from . import private_engine
+from . import docker_endpoint, private_engine
+from .docker_client import connect, wrapped
+from .docker_container import DockerInstance, remove
+from .docker_daemons import Daemons
+from .docker_endpoint import Endpoint, NoEngine
 from .private_engine import PrivateEngine
 
 if TYPE_CHECKING:
@@ -47,14 +44,9 @@ if TYPE_CHECKING:
 
 REPOSITORY = "tare/rootfs"
 LABEL_ROOTFS = "tare.rootfs"
-DEFAULT_ENGINE = "unix:///var/run/docker.sock"
-TIMEOUT = 120
-"""Seconds that one call to the engine may take."""
 
-SOCKET = Path("/var/run/docker.sock")
-"""Where an engine listens that DOCKER_HOST doesn't name."""
-
-NO_ENGINE = "Start your engine, or `tare setup` and run as root: a private one is then started for the run."
+NOT_TAKEN = "The engine did not take the rootfs as an image."
+NO_WORD = "The Docker engine does not say what it is."
 
 
 class DockerDriver(Driver):
@@ -62,124 +54,169 @@ class DockerDriver(Driver):
 
     name = "docker"
     kind = Kind.CONTAINER
+    OPTIONS: ClassVar[Mapping[str, str]] = {
+        "host": "the engine's address, as in DOCKER_HOST",
+        "context": "a context of the docker command",
+        "runtime": "the OCI runtime that the engine starts containers with: runc, crun, ...",
+    }
 
     def __init__(self) -> None:
         self._context: RunContext | None = None
+        self._endpoint: Endpoint | None = None
         self._engine: PrivateEngine | None = None
         self._client: docker.APIClient | None = None
+        self._daemons: Daemons | None = None
         self._image = ""
         self._image_bytes: int | None = None
 
     def check(self, *, fresh: bool = False) -> Support:
         try:
-            client = _answering()
+            endpoint = docker_endpoint.find(self.options)
+            with contextlib.closing(connect(endpoint)) as client, wrapped(NO_WORD, DriverUnavailable):
+                version, info = client.version(), client.info()
+        except NoEngine as error:
+            return self._check_private(error)
         except DriverUnavailable as error:
-            if private_engine.possible():
-                return Support((Rung("engine", True, "none answers: a private one is started for the run"),))
-            return Support((Rung("engine", False, error.details, NO_ENGINE),))
-        with contextlib.closing(client):
-            version = client.version()
-            kind = client.info().get("OSType", "linux")
-        rungs = [
-            Rung("engine", True, f"{version['Version']} at {client.base_url}"),
+            return Support((_failed(error),))
+        kind = info.get("OSType", "linux")
+        rungs = (
+            Rung("engine", True, f"{version['Version']} at {endpoint}"),
             Rung("linux", kind == "linux", f"{kind} containers", "Switch the engine to Linux containers."),
-        ]
-        return Support(tuple(rungs))
+            *self._runtime_rungs(private_engine.known_runtimes(info)),
+        )
+        return Support(rungs, notices=tuple(notices(info)))
+
+    def _check_private(self, error: NoEngine) -> Support:
+        if not private_engine.possible():
+            return Support((_failed(error),))
+        seen = f"none is named and none answers ({error.details}): a private one is started for the run"
+        return Support((Rung("engine", True, seen), *self._runtime_rungs(private_engine.own_runtimes())))
+
+    def _runtime_rungs(self, known: Sequence[str]) -> list[Rung]:
+        """Whether the engine has the runtime that was asked for; nothing where none was."""
+        asked = self.options.get("runtime")
+        if not asked:
+            return []
+        # An engine takes any shim's own name, listed or not, and looks for its program when a container is started.
+        there = asked in known or asked.startswith("io.containerd.")
+        seen = asked if there else f"the engine has no runtime `{asked}`; it has {', '.join(known)}"
+        fix = "Ask for another, or add it to `runtimes` in the engine's daemon.json."
+        return [Rung("runtime", there, seen, fix)]
 
     def describe(self) -> Mapping[str, str]:
-        version, info = self._api.version(), self._api.info()
+        with wrapped(NO_WORD, DriverUnavailable):
+            version, info = self.client.version(), self.client.info()
         facts = {
             "engine": version["Version"],
             "api": version["ApiVersion"],
             "private": "yes" if self._engine is not None else "no",
+            "address": str(self._endpoint) if self._endpoint is not None else "",
             "storage": info.get("Driver", ""),
-            "runtime": info.get("DefaultRuntime", ""),
+            "runtime": self.options.get("runtime") or info.get("DefaultRuntime", ""),
             "cgroups": f"v{info.get('CgroupVersion', '1')} by {info.get('CgroupDriver', '')}",
             "security": ", ".join(info.get("SecurityOptions") or []),
         }
         components = {part["Name"].lower(): part["Version"] for part in version.get("Components", [])}
-        return facts | {name: components[name] for name in ("containerd", "runc") if name in components}
+        return facts | {name: components[name] for name in ("containerd", "runc", "crun") if name in components}
 
     def open(self, context: RunContext) -> None:
         self._context = context
         try:
-            self._client = _answering()
-        except DriverUnavailable as error:
+            self._endpoint = docker_endpoint.find(self.options)
+            self._client = connect(self._endpoint)
+            self._daemons = Daemons(self._endpoint.url)
+        except NoEngine:
             if not private_engine.possible():
-                raise DriverUnavailable(error.brief, details=error.details, hint=NO_ENGINE) from error
-            self._engine = PrivateEngine(context)
-            self._client = docker.APIClient(base_url=self._engine.url, version="auto", timeout=TIMEOUT)
-            for item in _ours(self._client):
-                _remover(self._client, item["Id"])()  # a dead run's, in data that are ours alone
+                raise
+            self._open_private(context)
+        with wrapped(NO_WORD, DriverUnavailable):
+            known = private_engine.known_runtimes(self.client.info())
+        for rung in self._runtime_rungs(known):
+            if not rung.ok:
+                raise DriverUnavailable("The engine lacks a runtime.", details=rung.seen, hint=rung.fix)
+
+    def _open_private(self, context: RunContext) -> None:
+        self._engine, first = private_engine.share(context)
+        self._endpoint = Endpoint(self._engine.url, "private, for this run", named=True)
+        self._client = connect(self._endpoint)
+        if first:
+            with wrapped("The private engine did not remove an older run's container.", DriverUnavailable):
+                for item in _ours(self._client):
+                    remove(self._client, item["Id"])  # a dead run's, in data that are ours alone
+        self._daemons = self._engine.daemons
 
     def close(self) -> None:
         if self._client is not None:
             self._client.close()
             self._client = None
         if self._engine is not None:
-            self._engine.close()
-            self._engine = None
+            engine, self._engine = self._engine, None
+            private_engine.release(engine)
 
     @property
-    def _api(self) -> docker.APIClient:
+    def client(self) -> docker.APIClient:
+        """The open engine's low-level client."""
         if self._client is None:
             raise DriverUnavailable("The Docker driver is not open.")
         return self._client
 
     def prepare(self, rootfs: Rootfs) -> None:
         self._image = f"{REPOSITORY}:{rootfs.digest.removeprefix('sha256:')[:16]}"
-        try:
-            there = self._api.images(name=self._image, filters={"label": f"{LABEL_ROOTFS}={rootfs.digest}"})
+        with wrapped(NOT_TAKEN, ImageError):
+            there = self.client.images(name=self._image, filters={"label": f"{LABEL_ROOTFS}={rootfs.digest}"})
             if not there:
                 self._import(rootfs)
-            seen: Any = self._api.inspect_image(self._image)  # type: ignore[no-untyped-call]
+            seen: Any = self.client.inspect_image(self._image)  # type: ignore[no-untyped-call]
             self._image_bytes = int(seen["Size"])
-        except (docker.errors.DockerException, requests.RequestException) as error:
-            raise ImageError("The engine did not take the rootfs as an image.", details=_words(error)) from error
-        if self._engine is None:
-            self._forget_older()
+            if self._engine is None:
+                self._forget_older()
 
     def _import(self, rootfs: Rootfs) -> None:
         repository, tag = self._image.split(":")
-        answer = self._api.import_image_from_file(
+        answer = self.client.import_image_from_file(
             str(rootfs.tar), repository=repository, tag=tag, changes=[f"LABEL {LABEL_ROOTFS}={rootfs.digest}"]
         )
         if "error" in answer:
-            raise ImageError("The engine did not take the rootfs as an image.", details=answer[-2000:])
+            raise ImageError(NOT_TAKEN, details=answer[-2000:])
 
     def _forget_older(self) -> None:
         """One image of ours stays in a user's engine between runs; nothing else does."""
-        for image in self._api.images(name=REPOSITORY, filters={"label": LABEL_ROOTFS}):
+        for image in self.client.images(name=REPOSITORY, filters={"label": LABEL_ROOTFS}):
             for tag in image.get("RepoTags") or []:
                 if tag != self._image:
                     with contextlib.suppress(docker.errors.APIError):  # a container of another run may hold it
-                        self._api.remove_image(tag)
+                        self.client.remove_image(tag)
 
     def resolve(self, asked: str, *, fresh: bool = False) -> Resolution:
         return Resolution("none")
 
     def create(self, spec: Spec, *, name: str) -> Instance:
         assert self._context is not None
-        with _wrapped("The engine did not create the container."):
+        assert self._daemons is not None
+        with wrapped("The engine did not create the container."):
             body = self.container_body(spec, name)
             label = f"tare-{self._context.run}-{name}"
-            created: Any = self._api.create_container_from_config(body, label)  # type: ignore[no-untyped-call]
-        return DockerInstance(self, self._api, created["Id"], name, self._image_bytes)
+            created: Any = self.client.create_container_from_config(body, label)  # type: ignore[no-untyped-call]
+        return DockerInstance(
+            self.client, created["Id"], name,
+            daemons=self._daemons, image_bytes=self._image_bytes, engine_log=self.engine_log,
+        )  # fmt: skip
 
     def container_body(self, spec: Spec, name: str) -> dict[str, Any]:
         """The body of the create call: everything that the engine is told about a container."""
         assert self._context is not None
-        host = self._api.create_host_config(
+        host = self.client.create_host_config(
             mem_limit=spec.memory,
             memswap_limit=spec.memory,
             cpuset_cpus=",".join(map(str, self._context.cpus_of(spec))),
             network_mode="none",
             log_config=docker.types.LogConfig(type="none"),
             tmpfs={"/tmp": "rw,exec,nosuid,nodev,mode=1777", "/run/tare": "rw,exec,nosuid,nodev,mode=700"},
+            runtime=self.options.get("runtime"),
         )
         labels = {LABEL_RUN: self._context.run, LABEL_INSTANCE: name, LABEL_RUNS: str(paths.runtime_dir())}
         return dict(
-            self._api.create_container_config(
+            self.client.create_container_config(
                 self._image, agent_argv(), host_config=host, labels=labels, stdin_open=True, tty=False,
                 network_disabled=True, working_dir="/",
             )
@@ -192,17 +229,31 @@ class DockerDriver(Driver):
 
     def leftovers(self, live_runs: Sequence[str]) -> Sequence[Leftover]:
         try:
-            client = _answering()
+            client = self._connected()
         except DriverUnavailable:
             return []
         # In a user's engine there may be another user's runs, of which we cannot tell whether they are alive.
-        with contextlib.closing(client):
+        with contextlib.closing(client), wrapped("The Docker engine does not say what it holds.", DriverUnavailable):
             found = _ours(client, f"{LABEL_RUNS}={paths.runtime_dir()}")
         return [
-            Leftover("container", item["Names"][0].lstrip("/"), _later_remover(item["Id"]))
+            Leftover("container", item["Names"][0].lstrip("/"), self._remover(item["Id"]))
             for item in found
             if item["Labels"][LABEL_RUN] not in live_runs
         ]
+
+    def _connected(self) -> docker.APIClient:
+        return connect(docker_endpoint.find(self.options))
+
+    def _remover(self, container: str) -> Callable[[], None]:
+        def later() -> None:
+            with contextlib.closing(self._connected()) as client, wrapped("The engine did not remove the container."):
+                remove(client, container)
+
+        return later
+
+
+def _failed(error: DriverUnavailable) -> Rung:
+    return Rung("engine", False, f"{error.brief.rstrip('.')}: {error.details}", error.hint)
 
 
 def _ours(client: docker.APIClient, *labels: str) -> list[dict[str, Any]]:
@@ -210,158 +261,22 @@ def _ours(client: docker.APIClient, *labels: str) -> list[dict[str, Any]]:
     return list(client.containers(all=True, filters={"label": [LABEL_RUN, *labels]}))
 
 
-def _later_remover(container: str) -> Callable[[], None]:
-    def remove() -> None:
-        with contextlib.closing(_answering()) as client:
-            _remover(client, container)()
-
-    return remove
-
-
-def _remover(client: docker.APIClient, container: str) -> Any:
-    def remove() -> None:
-        with contextlib.suppress(docker.errors.NotFound):
-            client.remove_container(container, force=True, v=True)
-
-    return remove
-
-
-def _answering() -> docker.APIClient:
-    """A client of the engine that the environment names. Raises DriverUnavailable when none answers."""
-    if not os.environ.get("DOCKER_HOST") and not SOCKET.exists():
-        # Said plainly, and before the SDK tries: it leaves a socket open and says it with three exceptions.
-        raise DriverUnavailable("No Docker engine answers.", details=f"there is no {SOCKET}", hint=NO_ENGINE)
-    try:
-        _knock(os.environ.get("DOCKER_HOST") or DEFAULT_ENGINE)
-        client = docker.from_env(timeout=TIMEOUT, version="auto").api
-        client.ping()
-    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-        raise DriverUnavailable("No Docker engine answers.", details=_words(error), hint=NO_ENGINE) from error
-    return client
-
-
-def _knock(url: str) -> None:
-    """Connect to a local engine's socket and hang up. Raises OSError where nobody is there.
-
-    The SDK would leave a socket open for each try that fails.
-    """
-    if url.startswith("unix://"):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(TIMEOUT)
-            sock.connect(url.removeprefix("unix://"))
-
-
-def _words(error: BaseException) -> str:
-    """The engine's own words, without the stack of libraries around them."""
-    explanation = getattr(error, "explanation", None)
-    return str(explanation or error)
-
-
-@contextlib.contextmanager
-def _wrapped(brief: str) -> Iterator[None]:
-    try:
-        yield
-    except (docker.errors.DockerException, requests.RequestException) as error:
-        raise InstanceError(brief, details=_words(error)) from error
-
-
-class FramedChannel(SocketChannel):
-    """The attach stream of a container without a terminal: frames with 8-byte headers, stdout and stderr apart."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock)
-        self._pending = bytearray()
-        self.stderr = bytearray()
-
-    def recv(self) -> bytes | None:
-        data = super().recv()
-        if not data:
-            return data
-        self._pending += data
-        wire = bytearray()
-        while len(self._pending) >= 8:
-            size = int.from_bytes(self._pending[4:8], "big")
-            if len(self._pending) < 8 + size:
-                break
-            payload = self._pending[8 : 8 + size]
-            if self._pending[0] == 1:
-                wire += payload
-            else:
-                self.stderr = (self.stderr + payload)[-4096:]
-            del self._pending[: 8 + size]
-        return bytes(wire) or None
-
-
-class DockerInstance(Instance):
-    """One container."""
-
-    def __init__(
-        self, driver: DockerDriver, client: docker.APIClient, container: str, name: str, image_bytes: int | None
-    ) -> None:
-        self.id = name
-        self._driver = driver
-        self._client = client
-        self._container = container
-        self._removed = False
-        self._image_bytes = image_bytes
-        self._channel: FramedChannel | None = None
-        self._response: Any = None
-
-    def attach(self) -> Streams:
-        with _wrapped("The engine did not attach to the container."):
-            self._response = self._client.attach_socket(
-                self._container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-            )
-        # Over a UNIX socket the SDK hands out a SocketIO around the socket, which it keeps to itself.
-        raw = getattr(self._response, "_sock", self._response)
-        self._channel = FramedChannel(raw)
-        return Streams(self._channel)
-
-    def start(self) -> None:
-        with _wrapped("The engine did not start the container."):
-            self._client.start(self._container)
-
-    def accelerator(self) -> Accelerator:
-        return "none"
-
-    def accounts(self) -> Accounts:
-        with _wrapped("The engine does not know the container."):
-            seen = self._client.inspect_container(self._container)
-        pid = int(seen["State"]["Pid"])
-        folders = cgroups.of_process(pid) if pid else ()
-        if not any(self._container in str(folder) for folder in folders):
-            return Accounts(unavailable="the engine runs on another host than this one", image_bytes=self._image_bytes)
-        shim = processes.parent(pid)
-        upper = ((seen.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
-        files = (Path(upper),) if upper and os.access(upper, os.R_OK) else ()
-        pids = (shim,) if shim not in (None, 0, 1) else ()
-        return Accounts(pids=pids, cgroups=folders, files=files, image_bytes=self._image_bytes)
-
-    def diagnostics(self) -> Mapping[str, bytes]:
-        found: dict[str, bytes] = {}
-        with contextlib.suppress(Exception):  # evidence is a help: to have none must not hide the failure itself
-            found["inspect.json"] = json.dumps(self._client.inspect_container(self._container), indent=1).encode()
-        if self._channel is not None and self._channel.stderr:
-            found["stderr.txt"] = bytes(self._channel.stderr)
-        if log := self._driver.engine_log():
-            found["engine.log"] = log.encode()
-        return found
-
-    def stop(self) -> None:
-        if self._removed:
-            return
-        try:
-            self._client.kill(self._container)
-        except docker.errors.APIError as error:
-            if error.status_code not in (404, 409):  # gone, or not running
-                raise InstanceError("The engine did not kill the container.", details=_words(error)) from error
-
-    def destroy(self) -> None:
-        if not self._removed:
-            with _wrapped("The engine did not remove the container."):
-                _remover(self._client, self._container)()
-            self._removed = True
-        if self._channel is not None:
-            self._channel.close()
-            self._response.close()
-            self._channel = None
+def notices(info: Mapping[str, Any]) -> list[Notice]:
+    """What an engine says of itself that a reader of the numbers must know."""
+    found = []
+    host = os.uname()
+    theirs, ours = (info.get("KernelVersion"), info.get("Name")), (host.release, host.nodename)
+    if theirs != ours:
+        message = (
+            f"The engine seems to run on another host: it says {theirs[1]}, kernel {theirs[0]}; this one is {ours[1]}, "
+            f"kernel {ours[0]}. Where that is so, its containers' memory and disk are not there."
+        )
+        hint = "Nothing of another host compares with native or kvm on this one."
+        found.append(Notice(code="remote-engine", subject="docker", message=message, hint=hint))
+    if any("name=rootless" in option for option in info.get("SecurityOptions") or ()):
+        driver = info.get("CgroupDriver", "none")
+        void = "has no cgroups: its limits of CPU and memory are void" if driver == "none" else "may lack limits"
+        hint = "`docker info` lists limits that it lacks; a system-wide engine has all of them."
+        message = f"The engine is rootless and {void} (cgroup driver {driver})."
+        found.append(Notice(code="rootless-engine", subject="docker", message=message, hint=hint))
+    return found

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import select
 import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tare_bench import cgroups, paths, processes
 from tare_bench.driver import RunContext
 from tare_bench.errors import DriverUnavailable
+
+from .docker_daemons import Daemons
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -29,9 +34,50 @@ _ENTER = 'if [ -d /run/containerd ]; then mount -t tmpfs tmpfs /run/containerd; 
 _PRIVATE = ("unshare", "-m", "-n", "/bin/sh", "-c", _ENTER, "tare-engine", "setpriv", "--pdeathsig", "TERM")
 
 
+_BUILT_IN = ("runc", "io.containerd.runc.v2")
+_RUNTIMES = ("crun", "youki", "runsc")
+"""OCI runtimes that a private engine is given, where their programs are installed."""
+
+
 def possible() -> bool:
     """Whether a private engine could be started here."""
     return os.geteuid() == 0 and shutil.which("dockerd") is not None and shutil.which("unshare") is not None
+
+
+def own_runtimes() -> list[str]:
+    """The OCI runtimes that a private engine has."""
+    return [*_BUILT_IN, *_installed_runtimes()]
+
+
+def known_runtimes(info: Mapping[str, Any]) -> list[str]:
+    """The OCI runtimes that an engine says it has."""
+    return sorted(info.get("Runtimes") or {})
+
+
+def _installed_runtimes() -> dict[str, dict[str, str]]:
+    programs = {name: shutil.which(name) for name in _RUNTIMES}
+    return {name: {"path": path} for name, path in programs.items() if path is not None}
+
+
+_shared: dict[Path, tuple[PrivateEngine, int]] = {}
+
+
+def share(context: RunContext) -> tuple[PrivateEngine, bool]:
+    """The private engine of that run, and whether it was started just now. `release` it as often."""
+    engine, users = _shared.get(context.folder, (None, 0))
+    engine = engine or PrivateEngine(context)
+    _shared[context.folder] = engine, users + 1
+    return engine, not users
+
+
+def release(engine: PrivateEngine) -> None:
+    """End it when nobody uses it any more."""
+    users = _shared[engine.run_folder][1] - 1
+    if users:
+        _shared[engine.run_folder] = engine, users
+    else:
+        del _shared[engine.run_folder]
+        engine.close()
 
 
 class PrivateEngine:
@@ -41,6 +87,7 @@ class PrivateEngine:
     """
 
     def __init__(self, context: RunContext) -> None:
+        self.run_folder = context.folder
         self._folder = context.folder / "docker"
         self.url = f"unix://{self._folder}/docker.sock"
         self.cgroup = f"{cgroups.PARENT}/{context.run}-docker"
@@ -52,12 +99,13 @@ class PrivateEngine:
         context.lease.own("engine-data", data_folder())
         try:
             self._folder.mkdir(mode=0o700)
-            (self._folder / "daemon.json").write_text("{}")
+            (self._folder / "daemon.json").write_text(json.dumps({"runtimes": _installed_runtimes()}))
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
                 notify.bind(str(self._folder / "notify"))
                 self._process = process = self._start()
                 context.lease.own("process", str(process.pid), processes.start_time(process.pid) or 0)
                 self._wait_ready(notify, process)
+                self.daemons = Daemons(self.url, process.pid)
         except BaseException:
             self.close()
             raise

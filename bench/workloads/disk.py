@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from .. import footprint
@@ -9,6 +10,8 @@ from ..lifecycle import Live
 from ..metrics import DISK
 from ..model import Scalar
 from . import Measured, Skipped, Workload, accounts
+
+NOT_KNOWN = "its files are not known"
 
 
 class Disk(Workload):
@@ -25,8 +28,13 @@ class Disk(Workload):
         image, instance = DISK
         if where.image_bytes is not None:
             measured.add(image, float(where.image_bytes))
-        if where.files:
-            measured.add(instance, float(footprint.allocated(where.files)))
+        try:
+            if where.files:
+                measured.add(instance, float(footprint.allocated(where.files)))
+            else:
+                measured.facts["instance"] = NOT_KNOWN if os.geteuid() == 0 else f"{NOT_KNOWN}, or need root"
+        except PermissionError as error:
+            measured.facts["instance"] = f"{error.filename} needs root"
         if not measured.samples:
-            raise Skipped("Not available: neither the image's size nor the instance's files are known.")
+            raise Skipped(f"Not available: the image's size is not known; {measured.facts['instance']}.")
         return measured

@@ -10,7 +10,7 @@ from ..errors import InstanceError
 from ..lifecycle import Live
 from ..metrics import MEMORY
 from ..model import Scalar
-from . import Measured, Workload, accounts
+from . import Measured, Skipped, Workload, accounts
 
 IDLE_SECONDS = 1.0
 
@@ -31,6 +31,8 @@ class Memory(Workload):
         read = footprint.memory(where)
         if not read.processes and not read.unreadable:
             raise InstanceError("The instance has no process whose memory could be read.")
+        if not read.rows:
+            raise Skipped("Not available: its processes' memory needs root, and no cgroup accounts for it.")
         measured = Measured()
         for row, value in read.rows.items():
             measured.add(_BY_ROW[row], float(value))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tare_bench import cgroups, leases, processes
+from hosts import built
+from tare_bench import cgroups, leases, lifecycle, processes, system
 from tare_bench.driver import RunContext
+from tare_bench.drivers.docker_engine import DockerDriver
 from tare_bench.drivers.private_engine import PrivateEngine
 from tare_bench.errors import DriverUnavailable
+from tare_bench.lifecycle import Live
+from tare_bench.model import Spec
 
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.needs("root")]
 
@@ -59,6 +65,47 @@ def test_it_has_its_own_namespaces_and_leaves_nothing(tmp_path: Path) -> None:
     assert all(processes.start_time(each) is None for each in (pid, *below))
     assert not [folder for folder in cgroups.roots(engine.cgroup) if folder.exists()]
     assert not lease.folder.exists()
+
+
+def test_arms_with_different_runtimes_share_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setattr(system, "engine_sockets", lambda: [tmp_path / "none.sock"])
+    lease = leases.take(f"arms-{os.getpid()}")
+    context = RunContext(lease.folder.name, lease.folder, lease, (0,))
+    arms = [DockerDriver(), DockerDriver()]
+    arms[0].options, arms[1].options = {"runtime": "runc"}, {"runtime": "io.containerd.runc.v2"}
+    try:
+        for arm in arms:
+            arm.open(context)
+            arm.prepare(built())
+        assert arms[0]._engine is not None
+        pid = arms[0]._engine.pid
+        assert pid is not None
+        assert arms[1]._engine is arms[0]._engine
+        below = processes.descendants(pid)
+        with booted(arms[0], "a") as one, booted(arms[1], "b") as other:
+            for live in (one, other):
+                assert live.instance is not None
+                assert live.instance.accounts().engine == (pid, *below)
+        for _ in range(2):
+            arms[0].close()
+        with booted(arms[1], "c") as live:
+            assert live.run("true", seconds=60).status == 0
+    finally:
+        for arm in (*arms, *arms):
+            arm.close()
+        lease.release()
+    assert all(processes.start_time(each) is None for each in (pid, *below))
+
+
+@contextlib.contextmanager
+def booted(driver: DockerDriver, name: str) -> Iterator[Live]:
+    spec = Spec(vcpus=1, memory=256 << 20, rootfs=built().digest)
+    with lifecycle.created(driver, spec, name=name, clock=driver.clock, seconds=60) as live:
+        lifecycle.boot(live)
+        yield live
 
 
 ABANDONED = """

@@ -83,6 +83,29 @@ def test_a_named_engine_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     assert system.engine_there()
 
 
+@pytest.mark.parametrize("names", ["environment", "settings"])
+def test_a_context_names_an_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, names: str) -> None:
+    monkeypatch.setattr(tool, "find", lambda name: None)
+    monkeypatch.setattr(system, "engine_sockets", lambda: [tmp_path / "none.sock"])
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
+        monkeypatch.delenv(name, raising=False)
+    assert not system.engine_there()
+    if names == "environment":
+        monkeypatch.setenv("DOCKER_CONTEXT", "mine")
+    else:
+        (tmp_path / "config.json").write_text('{"currentContext": "mine"}')
+    assert system.engine_there()
+
+
+def test_the_users_own_socket_is_looked_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/mine")
+    own = Path(f"/run/user/{os.getuid()}/docker.sock")
+    assert system.engine_sockets() == [Path("/var/run/docker.sock"), Path("/run/mine/docker.sock"), own]
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(own.parent))
+    assert system.engine_sockets() == [Path("/var/run/docker.sock"), own]
+
+
 @pytest.mark.parametrize(("mode", "count"), [(0o600, 1), (0o660, 0)])
 def test_the_device_is_opened_only_where_no_rule_has_been_at_work(tmp_path: Path, mode: int, count: int) -> None:
     device = tmp_path / "kvm"

@@ -1,0 +1,173 @@
+"""One container: its wire, its life, and where its cost is to be read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import docker
+import docker.errors
+from tare_bench import cgroups, processes
+from tare_bench.driver import Accounts, Instance, Streams
+from tare_bench.model import Accelerator
+from tare_bench.wire import SocketChannel
+
+from .docker_client import wrapped
+from .docker_daemons import Daemons
+
+NOT_HERE = "the engine's processes are not this host's: it runs on another one, or in a container of its own"
+
+
+class FramedChannel(SocketChannel):
+    """The attach stream of a container without a terminal: frames with 8-byte headers, stdout and stderr apart."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._pending = bytearray()
+        self.stderr = bytearray()
+
+    def recv(self) -> bytes | None:
+        try:
+            data = super().recv()
+        except ssl.SSLWantReadError:  # a TLS record that is not whole
+            return None
+        if not data:
+            return data
+        self._pending += data
+        wire = bytearray()
+        while len(self._pending) >= 8:
+            size = int.from_bytes(self._pending[4:8], "big")
+            if len(self._pending) < 8 + size:
+                break
+            payload = self._pending[8 : 8 + size]
+            if self._pending[0] == 1:
+                wire += payload
+            else:
+                self.stderr = (self.stderr + payload)[-4096:]
+            del self._pending[: 8 + size]
+        return bytes(wire) or None
+
+    def send(self, data: bytes) -> int:
+        try:
+            return super().send(data)
+        except ssl.SSLWantWriteError:
+            return 0
+
+
+class DockerInstance(Instance):
+    """One container."""
+
+    def __init__(
+        self,
+        client: docker.APIClient,
+        container: str,
+        name: str,
+        *,
+        daemons: Daemons,
+        image_bytes: int | None,
+        engine_log: Callable[[], str],
+    ) -> None:
+        self.id = name
+        self._client = client
+        self._container = container
+        self._removed = False
+        self._daemons = daemons
+        self._image_bytes = image_bytes
+        self._engine_log = engine_log
+        self._channel: FramedChannel | None = None
+        self._response: Any = None
+
+    def attach(self) -> Streams:
+        with wrapped("The engine did not attach to the container."):
+            self._response = self._client.attach_socket(
+                self._container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+            )
+        # Over a UNIX socket the SDK hands out a SocketIO around the socket, which it keeps to itself.
+        raw = getattr(self._response, "_sock", self._response)
+        self._channel = FramedChannel(raw)
+        return Streams(self._channel)
+
+    def start(self) -> None:
+        with wrapped("The engine did not start the container."):
+            self._client.start(self._container)
+
+    def accelerator(self) -> Accelerator:
+        return "none"
+
+    def accounts(self) -> Accounts:
+        with wrapped("The engine does not know the container."):
+            seen = self._client.inspect_container(self._container)
+        pid = int(seen["State"]["Pid"])
+        if not pid or not _is_here(pid, self._container):
+            why = NOT_HERE if pid else "the container does not run"
+            return Accounts(unavailable=why, image_bytes=self._image_bytes)
+        # A rootless engine without cgroups leaves its containers in the user's own, which hold everything else too.
+        folders = tuple(each for each in cgroups.of_process(pid) if self._container in str(each))
+        shim = processes.parent(pid)
+        shims = (shim,) if shim not in (None, 0, 1, os.getpid()) else ()
+        engine = self._daemons.serving(shims[0]) if shims else ()
+        upper = ((seen.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
+        return Accounts(
+            pids=shims if folders else (*shims, pid, *processes.descendants(pid)),
+            cgroups=folders,
+            files=(Path(upper),) if upper and os.access(upper, os.R_OK | os.X_OK) else (),
+            engine=engine,
+            # Without a cgroup what it starts later is not seen, and without the daemons a part is missing.
+            scattered=not (folders and engine),
+            image_bytes=self._image_bytes,
+        )
+
+    def diagnostics(self) -> Mapping[str, bytes]:
+        found: dict[str, bytes] = {}
+        with contextlib.suppress(Exception):  # evidence is a help: to have none must not hide the failure itself
+            found["inspect.json"] = json.dumps(self._client.inspect_container(self._container), indent=1).encode()
+        if self._channel is not None and self._channel.stderr:
+            found["stderr.txt"] = bytes(self._channel.stderr)
+        if log := self._engine_log():
+            found["engine.log"] = log.encode()
+        return found
+
+    def stop(self) -> None:
+        if self._removed:
+            return
+        with wrapped("The engine did not kill the container."):
+            try:
+                self._client.kill(self._container)
+            except docker.errors.APIError as error:
+                if error.status_code not in (404, 409):  # gone, or not running
+                    raise
+
+    def destroy(self) -> None:
+        try:
+            if not self._removed:
+                with wrapped("The engine did not remove the container."):
+                    remove(self._client, self._container)
+                self._removed = True
+        finally:
+            if self._channel is not None:
+                self._channel.close()
+                self._response.close()
+                self._channel = None
+
+
+def _is_here(pid: int, container: str) -> bool:
+    """Whether that process of this host is the container's: by its cgroup, or by the files that the engine binds in."""
+    if any(container in str(folder) for folder in cgroups.of_process(pid)):
+        return True
+    with contextlib.suppress(OSError):
+        return container in Path(f"/proc/{pid}/mountinfo").read_text()
+    return False
+
+
+def remove(client: docker.APIClient, container: str) -> None:
+    """Remove a container, running or not. One that is gone is fine."""
+    try:
+        client.remove_container(container, force=True, v=True)
+    except docker.errors.NotFound:
+        return
