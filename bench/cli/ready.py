@@ -73,7 +73,13 @@ def _able(wanted: list[str], asked: frozenset[str]) -> tuple[dict[str, Driver], 
     able: dict[str, Driver] = {}
     notices: list[Notice] = []
     for name in wanted:
-        driver = registry.driver(name)
+        try:
+            driver = registry.driver(name)
+        except DriverUnavailable as error:
+            if name in asked:
+                raise
+            notices.append(_left_out(name, error.brief, error.details, error.hint))
+            continue
         support = driver.check()
         if support.failed is None:
             able[name] = driver
