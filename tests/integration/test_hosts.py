@@ -138,7 +138,8 @@ def own_dev(folder: Path) -> list[str]:
 @pytest.mark.needs("kvm")
 @pytest.mark.usefixtures("filled", "state")
 def test_without_the_device_guests_are_emulated_and_it_says_why(tmp_path: Path) -> None:
-    host = Host(tmp_path, own_dev(tmp_path / "dev"))
+    known = paths.cache_dir() / "libvirt"  # of a QEMU that has the device: libvirt would take 40 s to doubt that
+    host = Host(tmp_path, [*own_dev(tmp_path / "dev"), f"mount -t tmpfs tmpfs {shlex.quote(str(known))}"])
     done = host.tare(*RUN)
     assert done.returncode == 0, done.stderr
     assert "Guests are EMULATED (TCG), not accelerated by KVM: there is no /dev/kvm" in done.stderr
@@ -175,22 +176,19 @@ def test_too_little_space_is_said_before_anything_is_downloaded(tmp_path: Path) 
     cache = tmp_path / "cache"
     cache.mkdir()
     kept = tmp_path / "kept"
-    host = Host(
-        tmp_path,
-        [
-            f"mount -t tmpfs -o size=300m tmpfs {shlex.quote(str(cache))}",
-            # what is left in it is looked at afterwards, when the file system is gone
-            f'"$@" && status=0 || status=$?; find {shlex.quote(str(cache))} -type f ! -name .lock >{kept}; exit $status',
-        ],
-        environment={"TARE_CACHE": str(cache)},
-    )
+    tmpfs = f"mount -t tmpfs -o size=300m tmpfs {shlex.quote(str(cache))}"
+    # what is left in it is looked for before the file system is gone
+    look = f'"$@" && status=0 || status=$?; find {shlex.quote(str(cache))} -type f ! -name .lock >{kept}; exit $status'
+    host = Host(tmp_path, [tmpfs, look], environment={"TARE_CACHE": str(cache)})
     asked = json.loads(host.tare("check", "native", "--json").stdout)["space"]
     assert asked["needed_bytes"] > asked["free_bytes"]
     assert 0 < asked["free_bytes"] <= 300 << 20
     done = host.tare("run", "-d", "native", "--rounds", "1", "-w", "boot")
     assert done.returncode == 1, done.stderr
     error = done.stderr.partition("error: ")[2]
-    needed, free = re.search(r"(\d+) MiB are needed, (\d+) MiB are free", error).groups()  # type: ignore[union-attr]
+    found = re.search(r"(\d+) MiB are needed, (\d+) MiB are free", error)
+    assert found is not None, error
+    needed, free = found.groups()
     assert int(needed) > int(free) <= 300
     assert "TARE_CACHE" in error.partition("what to do: ")[2]
     assert kept.read_text() == ""
@@ -200,19 +198,18 @@ def test_too_little_space_is_said_before_anything_is_downloaded(tmp_path: Path) 
 # --- without apt-get and mmdebstrap
 
 
-def path_without(folder: Path, *prefixes: str) -> str:
-    """A PATH that leads to every program but those."""
-    folder.mkdir()
-    for place in (*os.environ.get("PATH", os.defpath).split(os.pathsep), "/usr/sbin", "/sbin"):
-        for program in Path(place).glob("*"):
-            if not program.name.startswith(prefixes) and not (folder / program.name).is_symlink():
-                (folder / program.name).symlink_to(program)
-    return str(folder)
+def hidden(folder: Path, *prefixes: str) -> list[str]:
+    """Programs of those names are none any more: an empty file lies over each."""
+    empty = folder / "empty"
+    empty.touch(mode=0o644)
+    places = (*os.environ.get("PATH", os.defpath).split(os.pathsep), "/usr/sbin", "/sbin")
+    there = {each.resolve() for place in places for prefix in prefixes for each in Path(place).glob(f"{prefix}*")}
+    return [f"mount --bind {shlex.quote(str(empty))} {shlex.quote(str(each))}" for each in sorted(there)]
 
 
 @pytest.mark.usefixtures("filled", "state")
 def test_with_images_built_no_package_manager_is_needed(tmp_path: Path) -> None:
-    host = Host(tmp_path, environment={"PATH": path_without(tmp_path / "bin", "apt", "dpkg", "mmdebstrap")})
+    host = Host(tmp_path, hidden(tmp_path, "apt-", "dpkg", "mmdebstrap"))
     done = host.tare(*RUN)
     assert done.returncode == 0, done.stderr
     assert statuses(host.measured()) == {name: {"ok"} for name in able()}
@@ -222,8 +219,8 @@ def test_with_images_built_no_package_manager_is_needed(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("state")
 def test_without_images_it_names_what_builds_them(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    without = path_without(tmp_path / "bin", "apt", "mmdebstrap", "dockerd")
-    host = Host(tmp_path, environment={"PATH": without, "TARE_CACHE": str(cache)}, without=("DOCKER_HOST",))
+    lines = hidden(tmp_path, "apt-", "mmdebstrap", "dockerd")
+    host = Host(tmp_path, lines, environment={"TARE_CACHE": str(cache)}, without=("DOCKER_HOST",))
     done = host.tare("run", "-d", "native", "--rounds", "1", "-w", "boot")
     assert done.returncode == 1, done.stderr
     error, _, command = done.stderr.partition("error: ")[2].partition("what to do: ")
@@ -333,8 +330,9 @@ def somebody(folder: Path, *groups: int, **environment: str) -> Somebody:
             [
                 *ways(sys.prefix, sys.base_prefix, *(each for each in sys.path if Path(each).is_dir())),
                 f"mount --bind {folder}/passwd /etc/passwd",
+                f"mount --bind {folder}/run /mnt",  # as short as /run/user/1000: a socket's path has 108 bytes
             ],
-            environment={"HOME": str(folder / "home"), "XDG_RUNTIME_DIR": str(folder / "run"), **environment},
+            environment={"HOME": str(folder / "home"), "XDG_RUNTIME_DIR": "/mnt", **environment},
             without=("TARE_RUN", "TARE_STATE", "TARE_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"),
             user=(
                 *("setpriv", "--reuid", str(UID), "--regid", str(GID)),
@@ -374,11 +372,8 @@ def test_an_ordinary_user_is_told_what_each_driver_takes(place: Path) -> None:
     refused = user.host.tare("run", "-d", "native", "-w", "boot")
     assert refused.returncode == 3
     assert "as root" in refused.stderr
-    done = user.host.tare("run", "-d", "native,docker".replace(",", " ").split()[0], "-w", "boot")
-    assert done.returncode == 3
     assert list(user.work.iterdir()) == []
     # nothing that they can run: each is named, with what to do about it
-    (place / "tare.toml").write_text("")
     none = user.host.tare("run", "--rounds", "1", "-w", "boot")
     if not document["drivers"]["kvm"]["ok"]:
         assert none.returncode == 1
