@@ -318,9 +318,9 @@ def somebody(folder: Path, *groups: int, **environment: str) -> Somebody:
         (folder / name).mkdir(mode=0o700)
         os.chown(folder / name, UID, GID)
     folder.chmod(0o711)
-    (folder / "passwd").write_text(
-        Path("/etc/passwd").read_text() + f"tare-test:x:{UID}:{GID}::{folder}/home:/bin/sh\n"
-    )
+    # libvirt looks its user and group up: in this namespace they have a name, and on the host no account is made
+    for name, entry in (("passwd", f"tare:x:{UID}:{GID}::{folder}/home:/bin/sh"), ("group", f"tare:x:{GID}:")):
+        (folder / name).write_text(f"{Path('/etc', name).read_text()}{entry}\n")
     those = ",".join(map(str, groups))
     return Somebody(
         folder / "home",
@@ -329,7 +329,7 @@ def somebody(folder: Path, *groups: int, **environment: str) -> Somebody:
             folder / "work",
             [
                 *ways(sys.prefix, sys.base_prefix, *(each for each in sys.path if Path(each).is_dir())),
-                f"mount --bind {folder}/passwd /etc/passwd",
+                *(f"mount --bind {folder}/{name} /etc/{name}" for name in ("passwd", "group")),
                 f"mount --bind {folder}/run /mnt",  # as short as /run/user/1000: a socket's path has 108 bytes
             ],
             environment={"HOME": str(folder / "home"), "XDG_RUNTIME_DIR": "/mnt", **environment},
@@ -386,7 +386,8 @@ def test_an_ordinary_user_is_told_what_each_driver_takes(place: Path) -> None:
 @pytest.mark.usefixtures("filled")
 def test_a_user_who_may_open_the_device_measures_guests(place: Path) -> None:
     device = Path("/dev/kvm")
-    user = somebody(place, *([device.stat().st_gid] if device.exists() else []), DOCKER_HOST="unix:///nonexistent.sock")
+    groups = [device.stat().st_gid] if device.exists() else []
+    user = somebody(place, *groups, DOCKER_HOST="unix:///nonexistent/docker.sock")
     user.fill("guest", "kernel", "libvirt")
     done = user.host.tare(*RUN)
     assert done.returncode == 0, done.stderr
