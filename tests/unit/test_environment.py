@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from tare_bench import environment, system
 from tare_bench.cli.check import _show
 from tare_bench.cli.setup import setup
-from tare_bench.drivers import kvm_check, libvirt_embed
+from tare_bench.driver import Support
+from tare_bench.drivers import kvm_check
 
 PYTHON = sys.executable
 
@@ -97,10 +98,7 @@ def test_a_clones_wrapper_does_both(host: pytest.MonkeyPatch, tmp_path: Path) ->
 @pytest.mark.usefixtures("host")
 def test_the_rung_names_both_lines(prefix: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (prefix / "pipx_metadata.json").write_text("{}")
-    support = kvm_check.ladder(libvirt_embed.qemu_owner())
-    assert support.failed is not None
-    assert (support.failed.name, support.failed.seen) == ("libvirt-python", "not installed")
-    _show("kvm", support, None)
+    _show("kvm", Support((kvm_check._binding(),)), None)
     assert capsys.readouterr().out.splitlines()[1:] == [
         "  NO  libvirt-python: not installed",
         "      fix: apt-get install --no-install-recommends libvirt-dev gcc",
@@ -112,8 +110,8 @@ def test_the_rung_names_both_lines(prefix: Path, capsys: pytest.CaptureFixture[s
 def test_a_binding_that_does_not_load_is_a_rung(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "libvirt.py").write_text("raise ImportError('libvirt.so.0: cannot open shared object file')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    failed = kvm_check.ladder(libvirt_embed.qemu_owner()).failed
-    assert failed is not None
+    failed = kvm_check._binding()
+    assert not failed.ok
     assert failed.seen == "installed, and does not load: ImportError: libvirt.so.0: cannot open shared object file"
 
 
