@@ -92,7 +92,7 @@ def without_programs(folder: Path, names: tuple[str, ...]) -> Path:
     folder.mkdir()
     for place in os.environ.get("PATH", os.defpath).split(os.pathsep):
         for program in Path(place).glob("*"):
-            if program.name not in names and not (folder / program.name).exists():
+            if program.name not in names and not (folder / program.name).is_symlink():
                 (folder / program.name).symlink_to(program)
     return folder
 
