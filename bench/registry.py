@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
+from . import environment
 from .errors import DriverUnavailable, UsageError
 from .metrics import DISK, LIFECYCLE, MEMORY, Metric
 
@@ -42,18 +43,29 @@ def _find(group: str, kind: str, name: str) -> EntryPoint:
 def driver(name: str, options: Mapping[str, str] | None = None) -> Driver:
     """A new driver of that name with these options.
 
-    Raises UsageError for an unknown name or option, DriverUnavailable when what it imports is not installed.
+    Raises UsageError for an unknown name or option, DriverUnavailable when it does not load, as where something that
+    it imports is not installed.
     """
     point = _find(DRIVERS, "driver", name)
     try:
         made: Driver = point.load()()
-    except ImportError as error:
-        raise DriverUnavailable(f"The driver `{name}` does not load.", details=str(error), hint="tare setup") from error
+    except Exception as error:  # any package may bring a driver, and one that is broken must not cost the others
+        raise _unloadable(name, point, error) from error
     for key in options or {}:
         if key not in made.OPTIONS:
             raise UsageError(f"The driver `{name}` has no option `{key}`.", hint=nearest(key, made.OPTIONS))
     made.options = dict(options or {})
     return made
+
+
+def _unloadable(name: str, point: EntryPoint, error: Exception) -> DriverUnavailable:
+    package = point.dist.name if point.dist is not None else environment.PACKAGE
+    if package == environment.PACKAGE:
+        hint = "This installation of Tare is not whole: install it again."
+    else:
+        hint = f"It comes with the package {package}, which is not whole: {environment.add(package)}"
+    words = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+    return DriverUnavailable(f"The driver `{name}` does not load.", details=words, hint=hint)
 
 
 def workload(name: str) -> Workload:

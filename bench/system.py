@@ -119,9 +119,17 @@ def packages(*, tests: bool = False, os_release: Path = OS_RELEASE) -> list[Pack
     return found
 
 
+_FOR_CONTAINERS = ("docker.io", "iproute2")
+
+
 def missing(*, tests: bool = False) -> list[Package]:
     """Those of `packages` whose purpose nothing on the host serves."""
     return [package for package in packages(tests=tests) if not package.there()]
+
+
+def missing_for_guests() -> list[Package]:
+    """Those of `missing` that virtual machines need."""
+    return [package for package in missing() if package.name not in _FOR_CONTAINERS]
 
 
 def engine_there() -> bool:

@@ -6,9 +6,10 @@ import os
 import shutil
 import stat
 import subprocess
-from importlib.util import find_spec
+import sys
 from pathlib import Path
 
+from tare_bench import environment
 from tare_bench.driver import Rung, Support
 from tare_bench.model import Notice
 
@@ -41,9 +42,17 @@ EXPERIMENTAL = Notice(
 
 
 def _binding() -> Rung:
-    there = find_spec("libvirt") is not None
-    fix = f"{SETUP}, then: pip install 'tare-bench[kvm]' (in a clone, ./noxw -s bench does both)"
-    return Rung("libvirt-python", there, "installed" if there else "not installed", fix)
+    if not environment.binding_there():
+        return Rung(environment.BINDING, False, "not installed", "\n".join(environment.binding_commands()))
+    # in a process of its own: libvirt reads its log's settings but once, when it is loaded
+    loaded = subprocess.run(
+        [sys.executable, "-P", "-c", "import libvirt"],
+        capture_output=True, text=True, check=False, start_new_session=True,
+    )  # fmt: skip
+    if loaded.returncode:
+        seen = f"installed, and does not load: {loaded.stderr.strip().splitlines()[-1]}"
+        return Rung(environment.BINDING, False, seen, "\n".join(environment.binding_commands()))
+    return Rung(environment.BINDING, True, "installed")
 
 
 def _program(name: str) -> Rung:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tare_bench import registry
+from tare_bench import environment, registry
 
 TARE = Path(sys.executable).with_name("tare")
 
@@ -39,7 +39,8 @@ def _driver(name: str) -> Lacking | None:
     failed = registry.driver(name).check().failed
     if failed is None:
         return None
-    return Lacking(f"{name}: {failed.name}: {failed.seen}", installable="tare setup" in failed.fix and _root() is None)
+    ours = "tare setup" in failed.fix or failed.name == environment.BINDING
+    return Lacking(f"{name}: {failed.name}: {failed.seen}", installable=ours and _root() is None)
 
 
 def _root() -> Lacking | None:

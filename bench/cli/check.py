@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import textwrap
 from typing import Any
 
 import click
@@ -85,11 +86,11 @@ def _show(name: str, support: Support, resolution: Resolution | None) -> None:
     for rung in support.rungs:
         click.echo(f"  {'ok ' if rung.ok else 'NO '} {rung.name}: {rung.seen}")
         if not rung.ok:
-            click.echo(f"      fix: {rung.fix}")
+            click.echo(textwrap.indent(f"fix: {rung.fix}", " " * 6).replace("\n", "\n" + " " * 5))
             break
     if resolution is not None:
         click.echo(f"  accelerator: {resolution.accelerator}")
     elif name == "kvm" and support.ok:
         click.echo("  accelerator: not known before the images are built; a run finds out")
-    for notice in [*support.notices, *(resolution.notices if resolution else ())]:
+    for notice in [*(support.notices if support.ok else ()), *(resolution.notices if resolution else ())]:
         click.echo(f"  note: {notice.message}")

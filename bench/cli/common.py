@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ def show_notices(notices: Iterable[Notice]) -> None:
         loud = notice.code == "emulated"
         console.print(Text.assemble(("notice: ", "bold red" if loud else "bold yellow"), notice.message))
         if notice.hint:
-            console.print(Text(f"        {notice.hint}"))
+            console.print(Text(textwrap.indent(notice.hint, " " * 8)))
 
 
 def split(values: Sequence[str]) -> list[str]:

@@ -62,9 +62,9 @@ def make_ready(
     ready.arms = [arm for arm in plan.arms if arm.driver in ready.drivers]
     ready.accelerators = {arm.name: ready.accelerators[f"driver {arm.driver}"] for arm in ready.arms}
     if not ready.arms:
-        why = "\n".join(notice.message for notice in ready.notices if notice.code == "left-out")
+        why = [f"{notice.message}\n{notice.hint}" for notice in ready.notices if notice.code == "left-out"]
         hint = "tare check says more, tare setup installs what is missing."
-        raise TareError("No driver can run here.", details=why, hint=hint)
+        raise TareError("No driver can run here.", details="\n".join(why), hint=hint)
     return ready
 
 
@@ -73,7 +73,13 @@ def _able(wanted: list[str], asked: frozenset[str]) -> tuple[dict[str, Driver], 
     able: dict[str, Driver] = {}
     notices: list[Notice] = []
     for name in wanted:
-        driver = registry.driver(name)
+        try:
+            driver = registry.driver(name)
+        except DriverUnavailable as error:
+            if name in asked:
+                raise
+            notices.append(_left_out(name, error.brief, error.details, error.hint))
+            continue
         support = driver.check()
         if support.failed is None:
             able[name] = driver

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import click
-from tare_bench import apt, system, tool
+from tare_bench import apt, environment, system, tool
 from tare_bench.errors import TareError
 
 from .common import AS_JSON, print_json
@@ -23,7 +23,7 @@ def setup(yes: bool, dry_run: bool, tests: bool, as_json: bool) -> None:
     """Install the system packages that are missing, after saying which and why.
 
     It asks only at a terminal. Without root it prints the one command to run. TARE_YES=1 or 0 answers beforehand.
-    With --json it says what is missing and installs nothing.
+    With --json it says what is missing and installs nothing. What Python lacks for virtual machines it names only.
     """
     host = system.distribution()
     packages, steps = system.missing(tests=tests), system.steps()
@@ -33,24 +33,36 @@ def setup(yes: bool, dry_run: bool, tests: bool, as_json: bool) -> None:
                 "packages": [{"name": each.name, "why": each.why} for each in packages],
                 "steps": [{"what": each.what, "why": each.why} for each in steps],
                 "command": command(packages, steps) if packages or steps else "",
+                "then": binding(),
             }
         )
         return
     if tests and host.id == "ubuntu":
         click.echo("chromium is a snap on Ubuntu: for the tests of the report in a browser, snap install chromium")
     if not packages and not steps:
-        click.echo("nothing is missing")
+        click.echo("nothing is missing" if not binding() else "no system package is missing")
+        _name_binding()
         return
     _describe(packages, steps)
     if not host.known:
         raise _unknown(host)
-    if dry_run:
-        return
-    if not system.is_root():
+    if not dry_run and not system.is_root():
         click.echo(f"\nWithout root this is not done. The one command:\n\n{command(packages, steps)}")
-        return
-    if yes or consent("Install?"):
+    elif not dry_run and (yes or consent("Install?")):
         _carry_out(packages, steps)
+    _name_binding()
+
+
+def binding() -> str:
+    """What is typed afterwards for libvirt's Python binding; empty where it is there or the clone's wrapper adds it."""
+    if environment.binding_there() or environment.clone() is not None:
+        return ""
+    return environment.add(environment.BINDING, extra="kvm")
+
+
+def _name_binding() -> None:
+    if command := binding():
+        click.echo(f"For virtual machines Python lacks {environment.BINDING}, which is then added by:\n\n{command}")
 
 
 def consent(question: str) -> bool:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from tare_bench import registry
+from tare_bench.cli import ready
+from tare_bench.cli.check import check
 from tare_bench.driver import Driver
 from tare_bench.errors import DriverUnavailable, UsageError
 from tare_bench.workloads import Workload
@@ -45,7 +49,40 @@ def test_a_driver_that_does_not_load_says_what_is_missing(monkeypatch: pytest.Mo
     with pytest.raises(DriverUnavailable) as caught:
         registry.driver("docker")
     assert "docker" in caught.value.details
-    assert caught.value.hint == "tare setup"
+    assert caught.value.hint == "This installation of Tare is not whole: install it again."
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A package of somebody else's, whose driver does not load."""
+    (tmp_path / "tare_broken.py").write_text("raise ZeroDivisionError('by its author')\n")
+    metadata = tmp_path / "tare_broken-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: tare-broken\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[tare.drivers]\nbroken = tare_broken:Driver\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_broken_driver_names_its_package() -> None:
+    with pytest.raises(DriverUnavailable) as caught:
+        registry.driver("broken")
+    assert caught.value.details == "ZeroDivisionError: by its author"
+    assert caught.value.hint.startswith("It comes with the package tare-broken, which is not whole: ")
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_broken_driver_costs_the_others_nothing() -> None:
+    result = CliRunner().invoke(check, [])
+    assert result.exit_code == 0, result.output
+    assert "broken: cannot run" in result.output
+    assert "native: " in result.output
+    assert CliRunner().invoke(check, ["broken"], standalone_mode=False).return_value == 3
+    able, notices = ready._able(["broken", "fake"], frozenset())
+    assert list(able) == ["fake"]
+    assert [notice.subject for notice in notices if notice.code == "left-out"] == ["broken"]
+    with pytest.raises(DriverUnavailable):
+        ready._able(["broken", "fake"], frozenset({"broken"}))
 
 
 def test_every_metric_is_defined_once_and_in_words() -> None:
