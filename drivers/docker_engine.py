@@ -87,7 +87,7 @@ class DockerDriver(Driver):
         return Support(tuple(rungs))
 
     def describe(self) -> Mapping[str, str]:
-        version, info = self._api.version(), self._api.info()
+        version, info = self.client.version(), self.client.info()
         facts = {
             "engine": version["Version"],
             "api": version["ApiVersion"],
@@ -121,7 +121,8 @@ class DockerDriver(Driver):
             self._engine = None
 
     @property
-    def _api(self) -> docker.APIClient:
+    def client(self) -> docker.APIClient:
+        """The open engine's low-level client."""
         if self._client is None:
             raise DriverUnavailable("The Docker driver is not open.")
         return self._client
@@ -129,10 +130,10 @@ class DockerDriver(Driver):
     def prepare(self, rootfs: Rootfs) -> None:
         self._image = f"{REPOSITORY}:{rootfs.digest.removeprefix('sha256:')[:16]}"
         try:
-            there = self._api.images(name=self._image, filters={"label": f"{LABEL_ROOTFS}={rootfs.digest}"})
+            there = self.client.images(name=self._image, filters={"label": f"{LABEL_ROOTFS}={rootfs.digest}"})
             if not there:
                 self._import(rootfs)
-            seen: Any = self._api.inspect_image(self._image)  # type: ignore[no-untyped-call]
+            seen: Any = self.client.inspect_image(self._image)  # type: ignore[no-untyped-call]
             self._image_bytes = int(seen["Size"])
         except (docker.errors.DockerException, requests.RequestException) as error:
             raise ImageError("The engine did not take the rootfs as an image.", details=_words(error)) from error
@@ -141,7 +142,7 @@ class DockerDriver(Driver):
 
     def _import(self, rootfs: Rootfs) -> None:
         repository, tag = self._image.split(":")
-        answer = self._api.import_image_from_file(
+        answer = self.client.import_image_from_file(
             str(rootfs.tar), repository=repository, tag=tag, changes=[f"LABEL {LABEL_ROOTFS}={rootfs.digest}"]
         )
         if "error" in answer:
@@ -149,11 +150,11 @@ class DockerDriver(Driver):
 
     def _forget_older(self) -> None:
         """One image of ours stays in a user's engine between runs; nothing else does."""
-        for image in self._api.images(name=REPOSITORY, filters={"label": LABEL_ROOTFS}):
+        for image in self.client.images(name=REPOSITORY, filters={"label": LABEL_ROOTFS}):
             for tag in image.get("RepoTags") or []:
                 if tag != self._image:
                     with contextlib.suppress(docker.errors.APIError):  # a container of another run may hold it
-                        self._api.remove_image(tag)
+                        self.client.remove_image(tag)
 
     def resolve(self, asked: str, *, fresh: bool = False) -> Resolution:
         return Resolution("none")
@@ -163,13 +164,13 @@ class DockerDriver(Driver):
         with _wrapped("The engine did not create the container."):
             body = self.container_body(spec, name)
             label = f"tare-{self._context.run}-{name}"
-            created: Any = self._api.create_container_from_config(body, label)  # type: ignore[no-untyped-call]
-        return DockerInstance(self, self._api, created["Id"], name, self._image_bytes)
+            created: Any = self.client.create_container_from_config(body, label)  # type: ignore[no-untyped-call]
+        return DockerInstance(self, self.client, created["Id"], name, self._image_bytes)
 
     def container_body(self, spec: Spec, name: str) -> dict[str, Any]:
         """The body of the create call: everything that the engine is told about a container."""
         assert self._context is not None
-        host = self._api.create_host_config(
+        host = self.client.create_host_config(
             mem_limit=spec.memory,
             memswap_limit=spec.memory,
             cpuset_cpus=",".join(map(str, self._context.cpus_of(spec))),
@@ -179,7 +180,7 @@ class DockerDriver(Driver):
         )
         labels = {LABEL_RUN: self._context.run, LABEL_INSTANCE: name, LABEL_RUNS: str(paths.runtime_dir())}
         return dict(
-            self._api.create_container_config(
+            self.client.create_container_config(
                 self._image, agent_argv(), host_config=host, labels=labels, stdin_open=True, tty=False,
                 network_disabled=True, working_dir="/",
             )

@@ -114,8 +114,8 @@ def test_without_a_shell_it_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_merged_usr_has_its_shell(tmp_path: Path) -> None:
-    source = make_tar(tmp_path / "in.tar", ("bin", "usr/bin"), ("usr/bin/sh", "dash"))
-    assert tarball.normalise(source, tmp_path / "out.tar").size == 0
+    source = make_tar(tmp_path / "in.tar", ("bin", "usr/bin"), ("usr/bin/sh", "dash"), ("usr/bin/dash", b"#!"))
+    assert tarball.normalise(source, tmp_path / "out.tar").size == 2
 
 
 def test_no_tar_file(tmp_path: Path) -> None:
@@ -151,8 +151,9 @@ def test_a_changed_tar_file_is_built_again(tmp_path: Path) -> None:
 
 def test_build_from_a_folder(tmp_path: Path) -> None:
     (tmp_path / "tree/bin").mkdir(parents=True)
-    (tmp_path / "tree/bin/sh").write_text("shell")
-    assert rootfs.build(str(tmp_path / "tree")).size == 5
+    (tmp_path / "tree/bin/sh").write_text("#!shell")
+    (tmp_path / "tree/bin/sh").chmod(0o755)
+    assert rootfs.build(str(tmp_path / "tree")).size == 7
 
 
 def test_an_unknown_reference_names_what_is_possible() -> None:
