@@ -17,6 +17,8 @@ from .errors import TareError, UsageError
 KINDS = {"rootfs": "rootfs", "guest": "guest disk", "kernel": "kernel", "busybox": "busybox"}
 """Folders of the cache, and what is in them."""
 
+_UNTOLD = {KINDS["busybox"]: "package busybox-static"}
+
 ENGINE = "private-engine"
 """The id of what the private engines keep between runs: there is one of it."""
 
@@ -39,10 +41,15 @@ class Image:
     folder: Path
     source: str = ""
     """For a guest disk: the digest of its rootfs."""
+    kernel: str = ""
+    """For a guest disk: the digest of its kernel."""
 
 
 def found() -> list[Image]:
-    """All that is there, the largest kinds first: rootfs, guest disks, kernels, busybox, the private engine's data."""
+    """All that is there: rootfs, guest disks, kernels, busybox, the private engine's data.
+
+    Raises TareError where the cache is not ours to read.
+    """
     made = [_read(folder, kind) for area, kind in KINDS.items() for folder in _things(paths.cache_dir() / area)]
     data = _engine_data()
     return [*made, *([_engine(data)] if data.is_dir() else [])]
@@ -63,13 +70,18 @@ def unused(images: Sequence[Image]) -> list[Image]:
     """
     current = rootfs.current()
     digest = current.digest if current is not None else ""
-    disks = [image for image in images if image.kind == KINDS["guest"] and image.source == digest]
-    newest = max(disks, key=lambda image: image.made_at, default=None)
-    kernel = _kernel_of(newest.folder) if newest is not None else ""
-    used = {newest.folder if newest is not None else None, current.folder if current is not None else None}
-    used |= {image.folder for image in images if image.kind == KINDS["kernel"] and image.digest == kernel}
+    disk = _newest(image for image in images if image.kind == KINDS["guest"] and image.source == digest)
+    kernel = _newest(
+        image for image in images if image.kind == KINDS["kernel"] and disk and image.digest == disk.kernel
+    ) or _newest(image for image in images if image.kind == KINDS["kernel"])
+    used = {image.folder for image in (disk, kernel) if image is not None}
+    used |= {current.folder} if current is not None else set()
     removable = (KINDS["rootfs"], KINDS["guest"], KINDS["kernel"])
     return [image for image in images if image.kind in removable and image.folder not in used]
+
+
+def _newest(images: Iterable[Image]) -> Image | None:
+    return max(images, key=lambda image: image.made_at, default=None)
 
 
 def remove(images: Iterable[Image]) -> int:
@@ -99,23 +111,33 @@ def _things(area: Path) -> list[Path]:
     """What is whole in one folder of the cache: not the index, not what is being built, nothing linked to."""
     if not area.is_dir():
         return []
-    hidden = (".", "recipes")
-    return sorted(each for each in area.iterdir() if _is_folder(each) and not each.name.startswith(hidden))
-
-
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
+    try:
+        there = [each for each in area.iterdir() if each.is_dir() and not each.is_symlink()]
+    except PermissionError as error:
+        hint = "Name your own: TARE_CACHE."
+        raise TareError("The cache is not yours to read.", details=str(error), hint=hint) from error
+    return sorted(each for each in there if not each.name.startswith((".", "recipes")))
 
 
 def _read(folder: Path, kind: str) -> Image:
-    note = next(iter(sorted(folder.glob("*.json"))), None)
-    facts = json.loads(note.read_text()) if note is not None else {}
-    how = facts.get("recipe") or facts.get("how") or f"package {KINDS['busybox']}-static"
-    name = "busybox" if kind == KINDS["busybox"] else folder.name
-    digest = "" if kind == KINDS["guest"] else facts.get("digest", "")
-    made = _utc((note or folder).stat().st_mtime)
-    source = facts.get("rootfs", "")
-    return Image(name, kind, digest, how, made, footprint.allocated([folder]), folder, source)
+    facts: dict[str, str] = {}
+    made = folder.stat().st_mtime
+    for note in folder.glob("*.json"):
+        with contextlib.suppress(OSError, ValueError):  # it may be removed just now
+            facts, made = json.loads(note.read_text()), note.stat().st_mtime
+    digest = facts.get("digest", "")
+    is_disk = kind == KINDS["guest"]
+    return Image(
+        id="busybox" if kind == KINDS["busybox"] else folder.name,
+        kind=kind,
+        digest="" if is_disk else digest,
+        how=facts.get("recipe") or facts.get("how") or _UNTOLD.get(kind, "unknown"),
+        made_at=_utc(made),
+        allocated=footprint.allocated([folder]),
+        folder=folder,
+        source=facts.get("rootfs", ""),
+        kernel=digest if is_disk else "",
+    )
 
 
 def _utc(seconds: float) -> str:
@@ -130,10 +152,6 @@ def _engine(folder: Path) -> Image:
     how = "the rootfs as an image of the private Docker engine"
     made = _utc(folder.stat().st_mtime)
     return Image(ENGINE, "private engine's data", "", how, made, footprint.allocated([folder]), folder)
-
-
-def _kernel_of(disk: Path) -> str:
-    return str(json.loads((disk / "image.json").read_text())["digest"])
 
 
 def _named(word: str, images: Sequence[Image]) -> Image:

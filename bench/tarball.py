@@ -43,6 +43,7 @@ _DROPPED = frozenset(
         "etc/hostname",
         "etc/hosts",
         "etc/machine-id",
+        "etc/mtab",
         "etc/resolv.conf",
         "etc/.pwd.lock",
         "var/lib/dbus/machine-id",
