@@ -11,7 +11,7 @@ from typing import Protocol
 from . import apt, footprint, system, tarball, tool
 from .errors import ImageError, UsageError
 
-WORKLOAD_PACKAGES = ("sysbench", "fio", "redis-server", "redis-tools")
+WORKLOAD_PACKAGES = ("fio", "redis-server", "redis-tools", "sysbench")
 """What the built-in workloads run; a workload whose program is missing is a skipped cell with that reason."""
 
 IMAGE = "docker:"
