@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ _OPTION_FIELDS = {
 _ALIASES = frozenset({"stable", "oldstable", "oldoldstable", "testing"})
 _POCKETS = ("", "-updates", "-security", "/updates")
 _LISTS = Path("/var/lib/apt/lists")
+_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _QUIET = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"}
 _PROXY_OPTIONS = ("Acquire::http::Proxy", "Acquire::https::Proxy", "Acquire::http::Proxy-Auto-Detect")
 
@@ -53,6 +55,35 @@ def proxies() -> str:
     """The proxy settings of the host's apt, as an apt configuration file; empty where there are none."""
     dumped = tool.run(["apt-config", "dump", "--format", '%f "%v";%n', *_PROXY_OPTIONS]).decode()
     return "".join(f"{line}\n" for line in dumped.splitlines() if line and not line.endswith(' "";'))
+
+
+def portable(sources: str, etc: Path = ETC) -> dict[str, bytes]:
+    """What the apt of another root filesystem needs to use these sources: files by their paths there.
+
+    All of it lies in /etc/apt: the sources alone, with the keys that they name; the host's other keys, its
+    certificates where they are needed, and its proxies.
+    """
+    own, files = "etc/apt/tare", dict[str, bytes]()
+    for key in sorted(set(re.findall(r"(?<![^\s,])/[^\s,]+\.(?:gpg|asc)\b", sources))):
+        if (content := _readable(Path(key))) is not None:
+            name = f"{own}/{key.strip('/').replace('/', '-')}"
+            files[name] = content
+            sources = sources.replace(key, f"/{name}")
+    for path in sorted((etc / "trusted.gpg.d").glob("*")):
+        if path.suffix in (".gpg", ".asc") and (content := _readable(path)) is not None:
+            files[f"etc/apt/trusted.gpg.d/{path.name}"] = content
+    configuration = f'{proxies()}Dir::Etc::SourceList "/{own}/tare.sources";\nDir::Etc::SourceParts "/dev/null";\n'
+    if "https:" in sources and (content := _readable(_CERTIFICATES)) is not None:
+        files[f"{own}/certificates.crt"] = content
+        configuration += f'Acquire::https::CaInfo "/{own}/certificates.crt";\n'
+    return files | {f"{own}/tare.sources": sources.encode(), "etc/apt/apt.conf.d/99tare": configuration.encode()}
+
+
+def _readable(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _read(etc: Path) -> list[Stanza]:
@@ -178,9 +209,9 @@ def fetch(packages: Sequence[tuple[str, str]], scratch: Path) -> Path:
     for name, version in packages:
         wanted = f"{name}={version}" if version else name
         # apt-get download writes where it stands
-        tool.run(["env", f"--chdir={scratch}", "apt-get", "--quiet", "download", wanted])
+        tool.run(["env", f"--chdir={scratch}", "apt-get", "--quiet", "download", wanted], seconds=tool.LARGE)
     for package in sorted(scratch.glob("*.deb")):
-        tool.run(["dpkg-deb", "--extract", package, root])
+        tool.run(["dpkg-deb", "--extract", package, root], seconds=tool.LARGE)
     return root
 
 
@@ -188,12 +219,13 @@ def _update(say: Callable[[str], None]) -> None:
     say("apt-get update")
     # an old list may do where a mirror doesn't answer: what is missing then is seen at the installing
     with contextlib.suppress(ImageError):
-        tool.run(["apt-get", "--quiet", "update"], env=_QUIET)
+        tool.run(["apt-get", "--quiet", "update"], env=_QUIET, seconds=tool.LARGE)
 
 
 def _install(names: Sequence[str]) -> Failure | None:
     try:
-        tool.run(["apt-get", "--quiet", "--yes", "--no-install-recommends", "install", *names], env=_QUIET)
+        argv = ["apt-get", "--quiet", "--yes", "--no-install-recommends", "install", *names]
+        tool.run(argv, env=_QUIET, seconds=tool.LARGE)
     except ImageError as error:
         return Failure(" ".join(names), error.details or error.brief)
     return None

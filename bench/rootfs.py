@@ -1,28 +1,22 @@
-"""The one root filesystem that every driver runs: its recipe, its digest, and where it is kept.
+"""The one root filesystem that every driver runs: its digest, and where it is kept.
 
-It is built once from the distribution's own packages, or taken from a folder or a tar file of the user's. Either way
-it is cleaned of what is one machine's own, and the digest is over what is left: path, type, mode, owner and content.
+It is made once, by a recipe, then cleaned of what is one machine's own; the digest is over what is left: path, type,
+mode, owner and content.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import apt, cache, system, tarball, tool
-from .errors import ImageError, UsageError
+from . import cache, recipes, system, tarball, tool
+from .errors import ImageError
 from .model import RootfsFacts
 from .paths import cache_dir
-
-WORKLOAD_PACKAGES = ("fio", "redis-server", "redis-tools", "sysbench")
-"""What the built-in workloads run; a workload whose program is missing is a skipped cell with that reason."""
-
-_SCHEMA = 1
-"""Part of every recipe: another number makes what older versions built be built again."""
+from .recipes import Engine, Recipe
 
 Say = Callable[[str], None]
 
@@ -60,103 +54,56 @@ class Rootfs:
         return RootfsFacts(digest=self.digest, recipe=self.recipe, size=self.size, packages=dict(self.packages))
 
 
-def build(reference: str = "default", *, say: Say = silent) -> Rootfs:
-    """The rootfs that `reference` names, from the cache where it is there: `default`, a folder, or a tar file.
+def build(reference: str = "default", *, engine: Engine | None = None, say: Say = silent) -> Rootfs:
+    """The rootfs that `reference` names, from the cache where it is there, and held there from now on.
 
-    Raises UsageError where the reference is none of them, ImageError where the rootfs cannot be made.
+    `default`, a folder, a tar file, or `docker:IMAGE`. Raises UsageError where the reference is none of them,
+    ImageError where the rootfs cannot be made.
     """
-    recipe = _recipe(reference)
-    with cache.area(cache_dir() / "rootfs", say=say) as area:
+    recipe = recipes.of(reference, engine)
+    with cache.area(_area(), say=say) as area:
         found = _cached(area, recipe)
         if found is None:
+            cache.require_room(area, recipe.needed, "the rootfs")
             say(f"building the rootfs: {recipe.line}")
             found = _make(area, recipe)
+        cache.hold(found.folder)
         return found
+
+
+def why_engine(reference: str) -> str:
+    """Why a container engine is needed for this rootfs; empty where none is, or it is in the cache already."""
+    if reference.startswith(recipes.IMAGE):
+        return "the rootfs is an image of the engine"
+    recipe = recipes.of(reference)
+    return recipe.why_engine if _cached(_area(), recipe) is None else ""
+
+
+def needed(reference: str = "default") -> int:
+    """Bytes on the disk that building it takes at most, about; 0 where it is in the cache."""
+    recipe = recipes.of(reference)
+    return 0 if _cached(_area(), recipe) is not None else recipe.needed
+
+
+def current() -> Rootfs | None:
+    """The default rootfs, where the cache holds it; None also where none can be made here."""
+    try:
+        return _cached(_area(), recipes.of("default"))
+    except ImageError:
+        return None
+
+
+def _area() -> Path:
+    return cache_dir() / "rootfs"
 
 
 def cached() -> list[Rootfs]:
     """Every rootfs that the cache holds, sorted by digest."""
-    found = sorted((cache_dir() / "rootfs").glob("*/rootfs.json"))
+    found = sorted(_area().glob("*/rootfs.json"))
     return [_load(path.parent) for path in found if not path.parent.name.startswith(".")]
 
 
-@dataclass(frozen=True, slots=True)
-class _Recipe:
-    """What is made, in full (its digest is the key of the cache) and in one line."""
-
-    line: str
-    text: str
-    collect: Callable[[Path, Path], None]
-    """Writes a raw tar file; the other path is a folder for what that takes."""
-    changeable: bool = False
-    """A folder may have changed without a trace: then only its content's digest says what it is."""
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(f"{_SCHEMA}\n{self.text}".encode()).hexdigest()
-
-
-def _recipe(reference: str) -> _Recipe:
-    if reference == "default":
-        return _default()
-    path = Path(reference).expanduser()
-    if path.is_dir():
-        return _from_folder(path.resolve())
-    if path.is_file():
-        return _from_tar(path.resolve())
-    raise UsageError(
-        f"no such rootfs: {reference}",
-        details="possible are `default` (the host's own distribution), a folder with a root filesystem, and a tar file",
-        hint="for example: --rootfs default",
-    )
-
-
-def _default() -> _Recipe:
-    host = system.distribution()
-    if host.id not in ("debian", "ubuntu") or not host.codename:
-        raise ImageError(
-            f"no recipe for a rootfs of {host.name}",
-            details="The default rootfs is made from the packages of Debian or Ubuntu.",
-            hint="name one of your own: --rootfs FOLDER or --rootfs FILE.tar",
-        )
-    sources = apt.sources(host.codename)
-    mode = "root" if system.is_root() else "unshare"
-    argv = ["mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(WORKLOAD_PACKAGES)}"]
-    line = f"{' '.join(argv)} {host.codename} ({host.id}, {system.architecture()})"
-
-    def collect(target: Path, scratch: Path) -> None:
-        (scratch / "tare.sources").write_text(sources)
-        options = [f"--mode={mode}", "--format=tar"]
-        if proxies := apt.proxies():  # in a file, since a proxy's address may hold a password
-            (scratch / "proxies").write_text(proxies)
-            options.append(f"--aptopt={scratch / 'proxies'}")
-        environment = {"SOURCE_DATE_EPOCH": str(tarball.EPOCH)}
-        if system.is_root():
-            environment["TMPDIR"] = str(scratch)  # so that what an ended build leaves is found and removed
-        where = [host.codename, str(target), str(scratch / "tare.sources")]
-        tool.run([*argv, *options, *where], env=environment)
-
-    return _Recipe(line, f"{line}\n{sources}", collect)
-
-
-def _from_folder(folder: Path) -> _Recipe:
-    def collect(target: Path, scratch: Path) -> None:
-        what = ["--one-file-system", "--xattrs", "--numeric-owner", "--warning=no-file-ignored"]
-        tool.run(["tar", "--create", "--file", target, *what, "--directory", folder, "."])
-
-    return _Recipe(f"the folder {folder}", f"folder {folder}", collect, changeable=True)
-
-
-def _from_tar(file: Path) -> _Recipe:
-    seen = file.stat()
-
-    def collect(target: Path, scratch: Path) -> None:
-        target.symlink_to(file)
-
-    return _Recipe(f"the file {file}", f"file {file} {seen.st_size} {seen.st_mtime_ns} {seen.st_ino}", collect)
-
-
-def _cached(area: Path, recipe: _Recipe) -> Rootfs | None:
+def _cached(area: Path, recipe: Recipe) -> Rootfs | None:
     index = area / "recipes" / f"{recipe.digest}.json"
     if recipe.changeable or not index.is_file():
         return None
@@ -164,7 +111,7 @@ def _cached(area: Path, recipe: _Recipe) -> Rootfs | None:
     return _load(folder, recipe.line) if (folder / "rootfs.json").is_file() else None
 
 
-def _make(area: Path, recipe: _Recipe) -> Rootfs:
+def _make(area: Path, recipe: Recipe) -> Rootfs:
     """Build in a temporary folder, rename that to the digest, and only then write the recipe into the index."""
     with cache.staged(area) as temporary:
         scratch = temporary / "scratch"
@@ -189,7 +136,7 @@ def unpack(tar: Path, target: Path, *, within: tuple[str, ...] = ()) -> None:
     """Unpack a rootfs with its owners and attributes into a new folder. `within` goes before the command."""
     target.mkdir()
     what = ["--preserve-permissions", "--numeric-owner", "--same-owner", "--xattrs", "--xattrs-include=*"]
-    tool.run([*within, "tar", "--extract", "--file", tar, *what, "--directory", target])
+    tool.run([*within, "tar", "--extract", "--file", tar, *what, "--directory", target], seconds=tool.LARGE)
     # the tar file names no root folder of its own
     target.chmod(0o755)
 

@@ -19,9 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import tool
+from .errors import ImageError
 
 OS_RELEASE = Path("/etc/os-release")
 KVM_DEVICE = Path("/dev/kvm")
+
+APPARMOR_SWITCH = "kernel.apparmor_restrict_unprivileged_userns"
 
 LIBVIRT_USER = "libvirt-qemu"
 _LIBVIRT_ID = 64055
@@ -69,6 +72,35 @@ def architecture() -> str:
 def is_root() -> bool:
     """Whether we may change the system."""
     return os.geteuid() == 0
+
+
+def root_within() -> tuple[str, ...]:
+    """What goes before a command that keeps files of all owners: nothing for root, a user namespace for others.
+
+    Raises ImageError with the fix where an ordinary user gets no such namespace.
+    """
+    if is_root():
+        return ()
+    try:
+        tool.run([*tool.AS_MAPPED_ROOT, "true"])
+    except ImageError as error:
+        fix = "tare setup (it names the package uidmap), and lines for yourself in /etc/subuid and /etc/subgid"
+        if restricts_namespaces():
+            fix = f"as an administrator: sysctl -w {APPARMOR_SWITCH}=0 (AppArmor denies them to ordinary users)"
+        raise ImageError(
+            "an ordinary user gets no user namespace here, in which files could keep their owners",
+            details=error.details or error.brief,
+            hint=f"{fix}; or run it as root",
+        ) from error
+    return tool.AS_MAPPED_ROOT
+
+
+def restricts_namespaces(switches: Path = Path("/proc/sys")) -> bool:
+    """Whether AppArmor keeps ordinary users from having user namespaces with rights, as on Ubuntu since 24.04."""
+    try:
+        return (switches / APPARMOR_SWITCH.replace(".", "/")).read_text().strip() == "1"
+    except OSError:
+        return False
 
 
 def runs_systemd() -> bool:

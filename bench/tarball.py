@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import io
+import lzma
+import platform
+import shutil
 import stat
 import tarfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -37,6 +43,7 @@ _DROPPED = frozenset(
         "etc/hostname",
         "etc/hosts",
         "etc/machine-id",
+        "etc/mtab",
         "etc/resolv.conf",
         "etc/.pwd.lock",
         "var/lib/dbus/machine-id",
@@ -57,6 +64,20 @@ _DROPPED = frozenset(
 
 _DROPPED_BELOW = ("etc/apt/", "var/lib/apt/")
 """The package lists are a day's, the mirrors and their proxies the host's; and nothing here installs."""
+
+_MACHINES: Mapping[str, frozenset[int]] = {"x86_64": frozenset({3, 62}), "aarch64": frozenset({183})}
+"""The numbers in ELF headers (e_machine) whose programs each machine runs."""
+
+_OTHERS: Mapping[bytes, str] = {
+    b"QFI\xfb": "a qcow2 disk image",
+    b"hsqs": "a squashfs image",
+    b"\x28\xb5\x2f\xfd": "packed by zstd",
+    b"PK": "a zip file",
+    b"\x7fELF": "a program",
+}
+
+_MOST_LINKS = 40
+"""As the kernel has it (path_resolution(7))."""
 
 _WRITTEN: Mapping[str, bytes] = {
     "etc/hostname": b"tare\n",
@@ -80,13 +101,17 @@ class Content:
 def normalise(source: Path, target: Path) -> Content:
     """Write the rootfs in the tar file `source` to the tar file `target`, cleaned, sorted, without dates.
 
-    Raises ImageError when the source cannot be read, or has no /bin/sh.
+    Raises ImageError when the source cannot be read, is cut off, or has no /bin/sh that this machine can run.
     """
     try:
-        with tarfile.open(source) as old, tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as new:
+        with tarfile.open(source, "r:") as old, tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as new:
             return _Writer(old, new).write()
     except (tarfile.TarError, EOFError) as error:
-        raise ImageError(f"{source} cannot be read as a tar file", details=str(error)) from error
+        raise ImageError(
+            f"{source.resolve()} cannot be read as a tar file",
+            details=str(error),
+            hint="it may have been cut off when it was copied: `tar -tf` it, and make it again",
+        ) from error
 
 
 class _Writer:
@@ -102,7 +127,8 @@ class _Writer:
 
     def write(self) -> Content:
         members = _members(self._old)
-        _require_shell(members)
+        _require_end(self._old)
+        _require_shell(self._old, members)
         for name in sorted(members):
             self._add(name, members)
         return Content(f"sha256:{self._hash.hexdigest()}", self._size, packages(self._status))
@@ -198,16 +224,100 @@ def _entry(name: str, member: tarfile.TarInfo, content: bytes | None) -> tarfile
     return entry
 
 
-def _require_shell(members: Mapping[str, tarfile.TarInfo]) -> None:
-    """A shell at /bin/sh, or at /usr/bin/sh where /bin is a link to it."""
-    bin_ = members.get("bin")
-    shell = "usr/bin/sh" if bin_ is not None and bin_.issym() else "bin/sh"
-    if shell not in members:
+def _require_end(old: tarfile.TarFile) -> None:
+    """tarfile takes a file that was cut off between two members for a whole one: such a one has no block of zeros."""
+    assert old.fileobj is not None
+    old.fileobj.seek(old.offset)
+    if old.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("it has no end: what follows its last file is no block of zeros")
+
+
+def _require_shell(old: tarfile.TarFile, members: Mapping[str, tarfile.TarInfo]) -> None:
+    """A /bin/sh, wherever it leads to, that this machine can run."""
+    path = _followed("bin/sh", members)
+    if path is None or not (members[path].isreg() or members[path].islnk()):
+        raise _no_shell("it has no /bin/sh")
+    member = members[_origin(path, members)]
+    stream = old.extractfile(member)
+    why = _unrunnable(stream.read(20) if stream is not None else b"", member.mode)
+    if why:
+        raise _no_shell(f"its /{path} {why}")
+
+
+def _no_shell(why: str) -> ImageError:
+    return ImageError(
+        f"the rootfs cannot be used: {why}",
+        details="Tare's agent, the first program in every instance, is a POSIX shell script.",
+        hint="use a rootfs with a shell, or the distribution's own: --rootfs default",
+    )
+
+
+def _followed(path: str, members: Mapping[str, tarfile.TarInfo]) -> str | None:
+    """The path with all symbolic links in it resolved; None where it leads nowhere."""
+    todo, done, links = path.split("/"), "", 0
+    while todo:
+        part = todo.pop(0)
+        if part == "..":
+            done = done.rpartition("/")[0]
+            continue
+        here = f"{done}/{part}".strip("/")
+        member = members.get(here)
+        if member is not None and member.issym():
+            links += 1
+            if links > _MOST_LINKS:
+                return None
+            done = "" if member.linkname.startswith("/") else done
+            todo = [*_clean(member.linkname).split("/"), *todo]
+            continue
+        if member is None if not todo else member is not None and not member.isdir():
+            return None
+        done = here  # a tar file need not name the folders above its files
+    return done
+
+
+def _unrunnable(head: bytes, mode: int) -> str:
+    """Why a program that begins so cannot run on this machine; empty where it can."""
+    if not mode & 0o111:
+        return "is not executable"
+    if head.startswith(b"#!"):
+        return ""
+    if head[:4] != b"\x7fELF":
+        return "is no program"
+    machine = int.from_bytes(head[18:20], "big" if head[5:6] == b"\2" else "little")
+    runs = _MACHINES.get(platform.machine(), frozenset({machine}))
+    return "" if machine in runs else f"is a program for another machine than {platform.machine()} (ELF {machine})"
+
+
+_PACKED: Mapping[bytes, Callable[[Path], IO[bytes]]] = {
+    b"\x1f\x8b": gzip.open,  # type: ignore[dict-item]
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+}
+
+
+def unpacked(source: Path, target: Path) -> None:
+    """Put a tar file at `target`: uncompressed where `source` is compressed, a link to it where it isn't.
+
+    Raises ImageError where it is cut off, or is something else: a disk image, a text.
+    """
+    with source.open("rb") as file:
+        head = file.read(8)
+    for magic, opened in _PACKED.items():
+        if head.startswith(magic):
+            try:
+                with opened(source) as packed, target.open("wb") as plain:
+                    shutil.copyfileobj(packed, plain, 1 << 20)
+            except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
+                raise ImageError(f"{source} cannot be unpacked", details=str(error), hint="make it again") from error
+            return
+    if not tarfile.is_tarfile(source):
+        kind = next((name for magic, name in _OTHERS.items() if head.startswith(magic)), "a file of another kind")
         raise ImageError(
-            "the rootfs has no /bin/sh",
-            details="Tare's agent, the first program in every instance, is a POSIX shell script.",
-            hint="use a rootfs with a shell, or the distribution's own: --rootfs default",
+            f"{source} is no tar file",
+            details=f"It is {kind}. A rootfs is a folder or a tar file, plain or packed by gzip, bzip2 or xz.",
+            hint="pack the root filesystem's folder: tar --numeric-owner --xattrs -cf FILE.tar -C FOLDER .",
         )
+    target.symlink_to(source)
 
 
 def extent(tar: Path, *, block: int = 4096) -> tuple[int, int]:

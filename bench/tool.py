@@ -16,6 +16,11 @@ from .errors import ImageError
 GRACE = 5.0
 """Seconds that an interrupted program has to remove its own temporary files before it is killed."""
 
+SMALL = 60
+"""Seconds that a program may take which only asks or unpacks something small."""
+LARGE = 1800
+"""Seconds for what downloads packages or copies a whole root filesystem: a mirror may hang, a disk may be slow."""
+
 AS_MAPPED_ROOT = ("unshare", "--map-root-user", "--map-auto")
 """Before a command: run as root of a user namespace, in which an ordinary user can keep files of all owners."""
 
@@ -39,11 +44,17 @@ def require(*names: str) -> None:
         raise ImageError(f"not installed: {', '.join(missing)}", hint="install what is missing with: tare setup")
 
 
-def run(argv: Sequence[str | Path], *, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> bytes:
+def run(
+    argv: Sequence[str | Path],
+    *,
+    stdin: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    seconds: float = SMALL,
+) -> bytes:
     """Run a program to its end and return its stdout.
 
     It has a session of its own, so that Ctrl-C reaches only us; when we are interrupted it is ended.
-    `env` is added to our environment. Raises ImageError when it is missing or fails.
+    `env` is added to our environment. Raises ImageError when it is missing, fails, or takes more than `seconds`.
     """
     words = [str(word) for word in argv]
     require(words[0])
@@ -58,13 +69,24 @@ def run(argv: Sequence[str | Path], *, stdin: bytes | None = None, env: Mapping[
         pass_fds=tuple(_held),
     )
     try:
-        out, err = process.communicate(stdin)
+        out, err = process.communicate(stdin, seconds)
+    except subprocess.TimeoutExpired as late:
+        _end(process)
+        raise _too_late(words, seconds, late) from None
     except BaseException:
         _end(process)
         raise
     if process.returncode:
         raise ImageError(f"{shlex.join(words)[:200]}: {_status(process.returncode)}", details=last_lines(err or out))
     return out
+
+
+def _too_late(words: Sequence[str], seconds: float, late: subprocess.TimeoutExpired) -> ImageError:
+    return ImageError(
+        f"{shlex.join(words)[:200]}: not done after {seconds:g} s, and ended",
+        details=last_lines(late.stderr or late.output or b""),
+        hint="a mirror or a proxy that doesn't answer, or a disk that hangs: try it by hand, then once more",
+    )
 
 
 def _dying_with_us() -> list[str]:

@@ -42,6 +42,9 @@ _RESERVED = 24 * _MIB
 """The file system's own: 4096 clusters that ext4 keeps back when it is mounted, bitmaps, descriptors."""
 _SCHEMA = 1
 
+BUSYBOX_BYTES = 4 * _MIB
+"""What downloading and unpacking the static busybox takes on the disk."""
+
 _FSTAB = """\
 proc /newroot/proc proc nosuid,nodev,noexec 0 0
 sys /newroot/sys sysfs nosuid,nodev,noexec 0 0
@@ -71,20 +74,44 @@ class GuestImage:
 
 
 def build(source: rootfs.Rootfs, *, room: int, say: Say = rootfs.silent) -> GuestImage:
-    """The image for this rootfs with `room` bytes free on its disk, from the cache where it is there.
+    """The image for this rootfs with `room` bytes free on its disk, from the cache where it is there, held there.
 
     Raises ImageError where the kernel, the initramfs or the disk cannot be made.
     """
     kernel = guest_kernel.build(say=say)
-    scripts = {name: guest_file(name) for name in ("init.sh", "agent.sh")}
+    scripts = _scripts()
     busybox = _static_busybox(say)
-    key = _key(source.digest, kernel.digest, *scripts.values(), _FSTAB, str(room), str(busybox.stat().st_size))
+    key = _key_of(source.digest, kernel, busybox, room)
     with cache.area(cache_dir() / "guest", say=say) as area:
         folder = area / key
         if not (folder / "image.json").is_file():
+            cache.require_room(area, _disk_bytes(source.size), "the guest's disk")
             say("building the guest's disk and initramfs")
             _make(area, folder, source, kernel, scripts, busybox, room)
+        cache.hold(folder)
         return _load(folder)
+
+
+def needed(digest: str, size: int, *, room: int) -> int:
+    """Bytes on the disk that building the image of a rootfs takes at most, about; 0 where it is in the cache."""
+    kernel, busybox = guest_kernel.cached(), _kept_busybox()
+    if kernel and busybox and (cache_dir() / "guest" / _key_of(digest, kernel, busybox, room) / "image.json").is_file():
+        return 0
+    packages = (0 if kernel else guest_kernel.BYTES) + (0 if busybox else BUSYBOX_BYTES)
+    return packages + _disk_bytes(size)
+
+
+def _disk_bytes(size: int) -> int:
+    """The disk as mke2fs writes it and as it is kept (with the rootfs unpacked beside it, without root), the kernel."""
+    return (2 if system.is_root() else 3) * size + 2 * (_JOURNAL + _RESERVED) + 64 * _MIB
+
+
+def _scripts() -> dict[str, str]:
+    return {name: guest_file(name) for name in ("init.sh", "agent.sh")}
+
+
+def _key_of(digest: str, kernel: guest_kernel.Kernel, busybox: Path, room: int) -> str:
+    return _key(digest, kernel.digest, *_scripts().values(), _FSTAB, str(room), str(busybox.stat().st_size))
 
 
 def guest_file(name: str) -> str:
@@ -97,19 +124,32 @@ def _static_busybox(say: Say) -> Path:
 
     Where the host has another one, which the static one's package would replace, it is only downloaded.
     """
-    for path in (Path("/bin/busybox"), Path("/usr/bin/busybox")):
-        if path.is_file() and is_static(path.read_bytes()):
-            return path
+    if (own := _own_busybox()) is not None:
+        return own
     with cache.area(cache_dir() / "busybox", say=say) as area:
         kept = area / "static"
         if not kept.is_dir():
+            cache.require_room(area, BUSYBOX_BYTES, "busybox-static")
             say("downloading busybox-static")
             with cache.staged(area) as temporary:
                 cache.publish(apt.fetch([("busybox-static", "")], temporary), kept)
-    found = next((path for path in sorted(kept.rglob("busybox")) if path.is_file() and path.parent.name == "bin"), None)
-    if found is None or not is_static(found.read_bytes()):
+        cache.hold(kept)
+    found = _kept_busybox()
+    if found is None:
         raise ImageError("the package busybox-static holds no static busybox")
     return found
+
+
+def _own_busybox() -> Path | None:
+    """The host's, where it is a static one."""
+    paths = (Path("/bin/busybox"), Path("/usr/bin/busybox"))
+    return next((path for path in paths if path.is_file() and is_static(path.read_bytes())), None)
+
+
+def _kept_busybox() -> Path | None:
+    """What needs no download: the host's, or the one in the cache."""
+    kept = sorted((cache_dir() / "busybox/static").rglob("bin/busybox"))
+    return _own_busybox() or next((path for path in kept if path.is_file() and is_static(path.read_bytes())), None)
 
 
 def is_static(program: bytes) -> bool:
@@ -142,6 +182,7 @@ def _make(
         for name in ("kernel", "initrd", "disk.raw"):
             (temporary / name).chmod(0o644)
         facts = {"version": kernel.version, "digest": kernel.digest, "how": f"kernel: {kernel.how}; disk: {how}"}
+        facts["rootfs"] = source.digest
         (temporary / "image.json").write_text(json.dumps(facts, indent=1))
         cache.publish(temporary, folder, mode=0o755)
 
@@ -170,7 +211,7 @@ def _initramfs(temporary: Path, modules: tuple[Path, ...], scripts: dict[str, st
 
 def _disk(temporary: Path, source: rootfs.Rootfs, room: int) -> str:
     """An ext4 file system with the rootfs in it, sparse. Returns how it was made, in one line."""
-    within = () if system.is_root() else tool.AS_MAPPED_ROOT
+    within = system.root_within()
     tree = source.tree
     if not tree.is_dir():
         tree = temporary / "tree"
@@ -182,12 +223,12 @@ def _disk(temporary: Path, source: rootfs.Rootfs, room: int) -> str:
     options += ["-E", f"hash_seed={_UUID},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"]
     fixed = {"SOURCE_DATE_EPOCH": str(tarball.EPOCH), "E2FSPROGS_FAKE_TIME": str(tarball.EPOCH)}
     raw = temporary / "disk.new"
-    tool.run([*within, "mke2fs", *options, "-d", tree, raw, f"{size // _MIB}M"], env=fixed)
+    tool.run([*within, "mke2fs", *options, "-d", tree, raw, f"{size // _MIB}M"], env=fixed, seconds=tool.LARGE)
     # mke2fs reserves its journal and tables as zeros on the host's disk; a copy with holes holds only what is there
-    tool.run([*within, "cp", "--sparse=always", raw, temporary / "disk.raw"])
+    tool.run([*within, "cp", "--sparse=always", raw, temporary / "disk.raw"], seconds=tool.LARGE)
     raw.unlink()
     if tree != source.tree:
-        tool.run([*within, "rm", "-r", tree])
+        tool.run([*within, "rm", "-r", tree], seconds=tool.LARGE)
     return f"mke2fs -t ext4 -m 0, {size // _MIB} MiB"
 
 

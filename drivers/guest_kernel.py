@@ -24,6 +24,9 @@ _META_PACKAGES = {
     "debian": "linux-image-cloud-{architecture}",
     "ubuntu": "linux-image-virtual",
 }
+BYTES = 256 << 20
+"""What downloading, unpacking and keeping a kernel's packages takes on the disk at most, about."""
+
 _APT_LISTS = Path("/var/lib/apt/lists")
 
 Say = Callable[[str], None]
@@ -61,17 +64,43 @@ def build(*, say: Say) -> Kernel:
     The host's own where it is readable and has all that a guest needs, else the distribution's package for virtual
     machines. Raises ImageError where neither can be had.
     """
-    with cache.area(cache_dir() / "kernel", say=say) as area:
-        return _host_kernel(area) or _packaged_kernel(area, say)
+    with cache.area(_area(), say=say) as area:
+        kernel = _host_kernel(area) or _packaged_kernel(area, say)
+        cache.hold(kernel.image.parent)
+        return kernel
+
+
+def cached() -> Kernel | None:
+    """The guest's kernel, where it is in the cache; nothing is asked of apt."""
+    origin = _hosts_own()
+    note = _area() / "packages.json"
+    folders = [_folder(_area(), origin)] if origin is not None else []
+    if note.is_file():
+        folders.append(_area() / "_".join(json.loads(note.read_text())["packages"][0]))
+    return next((_load(folder) for folder in folders if (folder / "kernel.json").is_file()), None)
+
+
+def _area() -> Path:
+    return cache_dir() / "kernel"
+
+
+def _hosts_own() -> _Origin | None:
+    version = os.uname().release
+    origin = _Origin(version, Path(f"/boot/vmlinuz-{version}"), Path("/"), "the host's own")
+    readable = os.access(origin.vmlinuz, os.R_OK) and Path(f"/lib/modules/{version}/modules.dep.bin").is_file()
+    return origin if readable else None
+
+
+def _folder(area: Path, origin: _Origin) -> Path:
+    seen = origin.vmlinuz.stat()
+    return area / f"{origin.version}-{seen.st_size:x}-{int(seen.st_mtime):x}"
 
 
 def _host_kernel(area: Path) -> Kernel | None:
-    version = os.uname().release
-    origin = _Origin(version, Path(f"/boot/vmlinuz-{version}"), Path("/"), "the host's own")
-    if not os.access(origin.vmlinuz, os.R_OK) or not Path(f"/lib/modules/{version}/modules.dep.bin").is_file():
+    origin = _hosts_own()
+    if origin is None:
         return None
-    seen = origin.vmlinuz.stat()
-    folder = area / f"{version}-{seen.st_size:x}-{int(seen.st_mtime):x}"
+    folder = _folder(area, origin)
     if not (folder / "kernel.json").is_file():
         try:
             _make(area, folder, origin)
@@ -81,10 +110,16 @@ def _host_kernel(area: Path) -> Kernel | None:
 
 
 def _packaged_kernel(area: Path, say: Say) -> Kernel:
-    packages = _resolved(area)
+    try:
+        packages = _resolved(area)
+    except ImageError:
+        if (kept := cached()) is None:
+            raise
+        return kept  # apt's lists may have been removed since
     folder = area / "_".join(packages[0])
     if (folder / "kernel.json").is_file():
         return _load(folder)
+    cache.require_room(area, BYTES, "the guest's kernel")
     say(f"downloading the guest's kernel: {', '.join(name for name, _ in packages)}")
     with cache.staged(area) as scratch:
         root = apt.fetch(packages, scratch)

@@ -22,6 +22,7 @@ COMMANDS = {
     "list": "List drivers, workloads, suites, metrics or runs.",
     "plan": "Show what a run would measure, in which order, and how long it takes.",
     "run": "Measure, and put the answer on one page.",
+    "images": "List, build or remove what runs are made from: rootfs, guest disk, kernel.",
     "report": "Render stored runs again.",
     "sweep": "Remove what a killed run left behind on this host.",
     "demo": "Render a stored run that ships with the package.",
@@ -39,7 +40,7 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         module = importlib.import_module(f"{__name__}.{'list_' if name == 'list' else name}")
-        command: click.Command = getattr(module, "list_" if name == "list" else name)
+        command: click.Command = getattr(module, {"list": "list_", "images": "images_"}.get(name, name))
         return command
 
     def resolve_command(

@@ -9,14 +9,15 @@ from typing import Any
 
 import click
 
-from .. import leases, paths, registry, rootfs, store
+from .. import leases, paths, recipes, registry, rootfs, store
 from ..driver import Driver, Resolution, RunContext, Rung, Support
 from ..errors import TareError, UsageError
+from ..model import Spec
 from .common import AS_JSON, print_json
 from .ready import instance_cpus
 
-NEEDED_BYTES = 1 << 30
-"""For rootfs, guest disk, kernel and a private engine's image together."""
+ROOM = Spec(vcpus=1, memory=1).disk
+"""Of a guest's disk, in bytes, where a plan says nothing else."""
 
 
 @click.command()
@@ -37,7 +38,7 @@ def check(drivers: tuple[str, ...], fresh: bool, as_json: bool) -> int:
         for name, (support, resolution) in found.items():
             _show(name, support, resolution)
         needed, free = (space[key] >> 20 for key in ("needed_bytes", "free_bytes"))
-        click.echo(f"space: {needed} MiB needed, {free} MiB free in {space['folder']}")
+        click.echo(f"space: {needed} MiB needed for what is not built yet, {free} MiB free in {space['folder']}")
     return 3 if any(not found[name][0].ok for name in drivers) else 0
 
 
@@ -52,8 +53,10 @@ def _one(name: str, *, fresh: bool) -> tuple[Support, Resolution | None]:
 
 def _resolution(driver: Driver, *, fresh: bool) -> Resolution | None:
     """Whether KVM boots the real guest kernel: only where the images are built, since checking downloads nothing."""
-    built = rootfs.cached()
-    if not built:
+    from tare_bench.drivers import guest_image
+
+    built = rootfs.current()
+    if built is None or guest_image.needed(built.digest, built.size, room=ROOM):
         return None
     with contextlib.ExitStack() as stack:
         lease = leases.take(f"check-{store.new_id()[-9:]}")
@@ -61,14 +64,32 @@ def _resolution(driver: Driver, *, fresh: bool) -> Resolution | None:
         stack.callback(driver.close)
         spec = instance_cpus(1)
         driver.open(RunContext(run=lease.folder.name, folder=lease.folder, lease=lease, cpus=spec))
-        driver.prepare(built[-1])
+        driver.prepare(built)
         return driver.resolve("auto", fresh=fresh)
 
 
 def _space() -> dict[str, Any]:
+    """What building takes on the disk at most, about, of what is not built yet; nothing is downloaded for it."""
     folder = paths.cache_dir()
     there = next(each for each in (folder, *folder.parents) if each.exists())
-    return {"folder": str(folder), "needed_bytes": NEEDED_BYTES, "free_bytes": shutil.disk_usage(there).free}
+    parts = _needed_parts()
+    free = shutil.disk_usage(there).free
+    return {"folder": str(folder), "needed_bytes": sum(parts.values()), "free_bytes": free, "parts": parts}
+
+
+def _needed_parts() -> dict[str, int]:
+    from tare_bench.drivers import docker_images, guest_image
+
+    try:
+        built, needed = rootfs.current(), rootfs.needed()
+    except TareError:  # a host without a default: its rootfs is the user's own, and of unknown size
+        return {}
+    digest, size = (built.digest, built.size) if built is not None else ("", recipes.DEFAULT_SIZE)
+    return {
+        "rootfs": needed,
+        "guest": guest_image.needed(digest, size, room=ROOM),
+        "engine": docker_images.import_needed(digest, size),
+    }
 
 
 def _document(support: Support, resolution: Resolution | None) -> dict[str, object]:

@@ -19,6 +19,10 @@ RESULTS = click.option(
     "--results", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), show_default=True,
     help="The folder that holds the runs.",
 )  # fmt: skip
+ROOTFS = click.option(
+    "--rootfs", "rootfs_reference", default="default", metavar="R",
+    help="A folder or tar file of your own, or docker:IMAGE.",
+)  # fmt: skip
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 
 

@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .. import registry, rootfs
+from .. import paths, registry, rootfs
 from ..config import Configured
-from ..driver import Driver, RunContext
-from ..errors import DriverUnavailable, TareError
+from ..driver import LABEL_INSTANCE, LABEL_RUN, LABEL_RUNS, Driver, RunContext
+from ..errors import DriverUnavailable, ImageError, TareError
 from ..leases import Lease
 from ..model import Accelerator, Arm, Notice, Spec
 from ..rootfs import Rootfs
@@ -46,12 +46,13 @@ def make_ready(
     plan = configured.plan
     wanted = list(dict.fromkeys(arm.driver for arm in plan.arms))
     able, notices = _able(wanted, configured.asked)
-    simulated = all(name == "fake" for name in able)
-    built = _simulated_rootfs() if simulated else rootfs.build(reference, say=say)
-    ready = Ready(rootfs=built, cpus=instance_cpus(max(arm.spec.vcpus for arm in plan.arms)), notices=notices)
-    move_elsewhere(ready.cpus)
+    cpus = instance_cpus(max(arm.spec.vcpus for arm in plan.arms))
     room = max(arm.spec.disk for arm in plan.arms)
-    context = RunContext(lease.folder.name, lease.folder, lease, ready.cpus, room)
+    context = RunContext(lease.folder.name, lease.folder, lease, cpus, room)
+    simulated = all(name == "fake" for name in able)
+    built = _simulated_rootfs() if simulated else build_rootfs(reference, context, say)
+    ready = Ready(rootfs=built, cpus=cpus, notices=notices)
+    move_elsewhere(cpus)
     for name, driver in able.items():
         try:
             _open(driver, context, built, plan.accelerator, ready, stack, say)
@@ -66,6 +67,31 @@ def make_ready(
         hint = "tare check says more, tare setup installs what is missing."
         raise TareError("No driver can run here.", details="\n".join(why), hint=hint)
     return ready
+
+
+def build_rootfs(reference: str, context: RunContext, say: Callable[[str], None]) -> Rootfs:
+    """The rootfs, from the cache or built: with a container engine, open for that long, where it takes one.
+
+    Raises ImageError, also where there is no such engine.
+    """
+    why = rootfs.why_engine(reference)
+    if not why:
+        return rootfs.build(reference, say=say)
+    from tare_bench.drivers.docker_engine import DockerDriver
+    from tare_bench.drivers.docker_images import NO_NETWORK, DockerImages
+
+    say(f"opening the docker engine: {why}")
+    with contextlib.closing(DockerDriver()) as driver:
+        try:
+            driver.open(context)
+        except DriverUnavailable as error:
+            raise ImageError(
+                f"no engine to build the rootfs with: {why}", details=str(error), hint=error.hint
+            ) from error
+        labels = {LABEL_RUN: context.run, LABEL_INSTANCE: "rootfs", LABEL_RUNS: str(paths.runtime_dir())}
+        private = driver.describe()["private"] == "yes"
+        engine = DockerImages(driver.client, labels, no_network=NO_NETWORK if private else "")
+        return rootfs.build(reference, engine=engine, say=say)
 
 
 def _able(wanted: list[str], asked: frozenset[str]) -> tuple[dict[str, Driver], list[Notice]]:
@@ -142,6 +168,4 @@ def instance_cpus(vcpus: int) -> tuple[int, ...]:
 
 
 def _simulated_rootfs() -> Rootfs:
-    from ..paths import cache_dir
-
-    return Rootfs(digest="sha256:" + "0" * 64, folder=cache_dir(), size=0, recipe="simulated", packages={})
+    return Rootfs(digest="sha256:" + "0" * 64, folder=paths.cache_dir(), size=0, recipe="simulated", packages={})

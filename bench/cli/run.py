@@ -18,7 +18,7 @@ from ..model import Accelerator, Manifest, Notice, Plan
 from ..plan import blocks
 from ..runner import BlocksSkipped, Event, Runner, SessionStarted, TrialFinished
 from ..schedule import Estimate, Fixed
-from .common import AS_JSON, RESULTS, plan_options, say, show_notices, split
+from .common import AS_JSON, RESULTS, ROOTFS, plan_options, say, show_notices, split
 from .interrupts import Guard, Interrupted, guarded
 from .ready import Ready, make_ready
 
@@ -30,7 +30,7 @@ EMULATED_DEADLINE = 180.0
 
 @click.command()
 @plan_options
-@click.option("--rootfs", "rootfs_reference", default="default", metavar="R", help="A folder or tar file of your own.")
+@ROOTFS
 @RESULTS
 @AS_JSON
 @click.option("--progress", type=click.Choice(["auto", "plain", "json", "none"]), default="auto", show_default=True)
@@ -92,7 +92,7 @@ def _measure(
 ) -> None:
     """Make everything ready, run the plan, and undo what was made. `opened` is told the run's folder."""
     identity = store.new_id()
-    with leases.measuring(_wait_for), _tidied(guard) as stack:
+    with leases.measuring(wait_for), tidied(guard) as stack:
         lease = leases.take(identity)
         stack.callback(lease.release)
         ready = make_ready(configured, reference, lease, stack, say)
@@ -107,7 +107,7 @@ def _measure(
 
 
 @contextlib.contextmanager
-def _tidied(guard: Guard) -> Iterator[contextlib.ExitStack]:
+def tidied(guard: Guard) -> Iterator[contextlib.ExitStack]:
     """What was opened is closed in the end, and no first signal cuts that short."""
     stack = contextlib.ExitStack()
     try:
@@ -117,7 +117,7 @@ def _tidied(guard: Guard) -> Iterator[contextlib.ExitStack]:
             stack.close()
 
 
-def _wait_for(owner: str) -> None:
+def wait_for(owner: str) -> None:
     say(f"Another run measures on this host (pid {owner}); waiting until it has ended.")
 
 

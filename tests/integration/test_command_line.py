@@ -192,3 +192,16 @@ def test_both_names_are_the_same_program(program: str) -> None:
     path = Path(sys.executable).with_name(program)
     done = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("tare, version ")
+
+
+def test_check_says_what_building_takes_before_anything_is_downloaded(
+    tare: Tare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TARE_CACHE", str(tmp_path / "cache"))
+    space = json.loads(tare("check", "--json").stdout)["space"]
+    assert space["folder"] == str(tmp_path / "cache")
+    assert set(space["parts"]) == {"rootfs", "guest", "engine"}
+    assert space["needed_bytes"] == sum(space["parts"].values())
+    assert space["parts"]["rootfs"] >= 500 << 20
+    assert space["parts"]["guest"] > 0
+    assert not (tmp_path / "cache").exists()

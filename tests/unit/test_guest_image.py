@@ -11,7 +11,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tare_bench import cache
 from tare_bench.drivers import guest_image, guest_kernel, kernel_file
+from tare_bench.errors import ImageError
 
 PVH = struct.pack("<III4sI", 4, 4, 18, b"Xen\0", 0x1000000)
 
@@ -130,3 +132,57 @@ def test_modules_are_found_in_either_place(tmp_path: Path) -> None:
     (tmp_path / "usr/lib/modules/6.12").mkdir(parents=True)
     guest_kernel._link_modules(tmp_path)
     assert (tmp_path / "lib/modules/6.12").is_dir()
+
+
+def kept_kernel(area: Path, name: str = "linux-image-1-cloud-amd64", version: str = "1-1") -> Path:
+    folder = area / f"{name}_{version}"
+    folder.mkdir(parents=True)
+    facts = {"version": "1", "modules": [], "digest": "sha256:k", "how": "package"}
+    (folder / "kernel.json").write_text(json.dumps(facts))
+    (area / "packages.json").write_text(json.dumps({"lists": 0, "packages": [[name, version]]}))
+    return folder
+
+
+def test_a_kernel_that_is_kept_takes_no_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> list[tuple[str, str]]:
+        raise ImageError("not known to apt")
+
+    monkeypatch.setenv("TARE_CACHE", str(tmp_path))
+    monkeypatch.setattr(guest_kernel, "_hosts_own", lambda: None)
+    monkeypatch.setattr(guest_kernel, "_packages", unknown)
+    assert guest_kernel.cached() is None
+    with pytest.raises(ImageError):
+        guest_kernel.build(say=print)
+    folder = kept_kernel(tmp_path / "kernel")
+    assert guest_kernel.build(say=print).image == folder / "kernel"
+    assert not cache.discard(folder), "a run holds the kernel that it uses"
+    cache.let_go()
+
+
+def test_what_is_built_needs_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TARE_CACHE", str(tmp_path))
+    monkeypatch.setattr(guest_kernel, "_hosts_own", lambda: None)
+    (tmp_path / "busybox").write_bytes(b"busybox")
+    monkeypatch.setattr(guest_image, "_own_busybox", lambda: tmp_path / "busybox")
+    size, room = 100 << 20, 1 << 30
+    nothing = guest_image.needed("sha256:r", size, room=room)
+    kept_kernel(tmp_path / "kernel")
+    kernel = guest_kernel.cached()
+    assert kernel is not None
+    assert guest_image.needed("sha256:r", size, room=room) == nothing - guest_kernel.BYTES > 2 * size
+    folder = tmp_path / "guest" / guest_image._key_of("sha256:r", kernel, tmp_path / "busybox", room)
+    folder.mkdir(parents=True)
+    (folder / "image.json").touch()
+    assert guest_image.needed("sha256:r", size, room=room) == 0
+    assert guest_image.needed("sha256:r", size, room=2 * room) > 0
+
+
+def test_a_guest_that_does_not_fit_is_refused_before_anything_is_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TARE_CACHE", str(tmp_path))
+    monkeypatch.setattr(guest_kernel, "_hosts_own", lambda: None)
+    monkeypatch.setattr(guest_kernel, "_packages", lambda: [("linux-image-1-cloud-amd64", "1-1")])
+    monkeypatch.setattr(guest_kernel, "BYTES", 1 << 60)
+    with pytest.raises(ImageError, match="not enough space for the guest's kernel"):
+        guest_kernel.build(say=print)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import fcntl
+import gzip
 import io
+import lzma
 import os
 import signal
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -114,14 +118,97 @@ def test_without_a_shell_it_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_merged_usr_has_its_shell(tmp_path: Path) -> None:
-    source = make_tar(tmp_path / "in.tar", ("bin", "usr/bin"), ("usr/bin/sh", "dash"))
-    assert tarball.normalise(source, tmp_path / "out.tar").size == 0
+    source = make_tar(tmp_path / "in.tar", ("bin", "usr/bin"), ("usr/bin/sh", "dash"), ("usr/bin/dash", b"#!"))
+    assert tarball.normalise(source, tmp_path / "out.tar").size == 2
 
 
 def test_no_tar_file(tmp_path: Path) -> None:
     (tmp_path / "in.tar").write_text("text")
     with pytest.raises(ImageError, match="cannot be read"):
         tarball.normalise(tmp_path / "in.tar", tmp_path / "out.tar")
+
+
+def cut_between_members(path: Path) -> None:
+    with tarfile.open(path) as tar:
+        tar.getmembers()
+        end = tar.offset
+    os.truncate(path, end)
+
+
+def cut_in_a_member(path: Path) -> None:
+    os.truncate(path, 600)
+
+
+def pack_and_cut(path: Path) -> None:
+    path.write_bytes(gzip.compress(path.read_bytes())[:-20])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (cut_between_members, "cannot be read as a tar file"),
+        (cut_in_a_member, "cannot be read as a tar file"),
+        (pack_and_cut, "cannot be unpacked"),
+        (lambda path: path.write_bytes(b"QFI\xfb" + bytes(10_000)), "no tar file\nIt is a qcow2 disk image"),
+        (lambda path: path.write_bytes(b""), "no tar file"),
+        (lambda path: path.write_text("text"), "no tar file"),
+    ],
+)
+def test_what_is_no_whole_tar_file_is_refused_and_leaves_nothing(
+    tmp_path: Path, own_cache: Path, spoil: Callable[[Path], object], words: str
+) -> None:
+    source = make_tar(tmp_path / "mine.tar", SHELL, ("more", bytes(5000)))
+    spoil(source)
+    with pytest.raises(ImageError) as caught:
+        rootfs.build(str(source))
+    assert words in str(caught.value)
+    assert str(source) in caught.value.brief
+    assert caught.value.hint
+    assert [path.name for path in (own_cache / "rootfs").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bz2.compress])
+def test_a_packed_tar_file_is_the_same_rootfs(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    source = make_tar(tmp_path / "mine.tar", SHELL)
+    (tmp_path / "packed").write_bytes(pack(source.read_bytes()))
+    assert rootfs.build(str(tmp_path / "packed")).digest == rootfs.build(str(source)).digest
+
+
+def program(machine: int) -> bytes:
+    return b"\x7fELF\x02\x01" + bytes(12) + machine.to_bytes(2, "little") + bytes(44)
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ([("bin/sh", "busybox")], "no /bin/sh"),
+        ([("bin/sh", "sh")], "no /bin/sh"),
+        ([("bin/sh", None)], "no /bin/sh"),
+        ([("bin/sh", b"just text")], "its /bin/sh is no program"),
+        ([("bin/sh", "/usr/bin/dash"), ("usr/bin/dash", program(8))], "its /usr/bin/dash is a program for another"),
+    ],
+)
+def test_a_shell_that_cannot_run_is_none(tmp_path: Path, entries: list[Entry], words: str) -> None:
+    source = make_tar(tmp_path / "in.tar", *entries)
+    with pytest.raises(ImageError, match=words):
+        tarball.normalise(source, tmp_path / "out.tar")
+
+
+def test_a_shell_that_is_not_executable_is_none(tmp_path: Path) -> None:
+    source = make_tar(tmp_path / "in.tar", SHELL, mode=0o644)
+    with pytest.raises(ImageError, match="not executable"):
+        tarball.normalise(source, tmp_path / "out.tar")
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [("bin", "/usr/bin"), ("usr/bin", None), ("usr/bin/sh", "../../opt/./sh"), ("opt/sh", b"#!")],
+        [("bin/sh", "/bin/busybox"), ("bin/busybox", Path("/proc/self/exe").read_bytes()[:64])],
+    ],
+)
+def test_a_shell_is_followed_to_where_it_is(tmp_path: Path, entries: list[Entry]) -> None:
+    assert tarball.normalise(make_tar(tmp_path / "in.tar", *entries), tmp_path / "out.tar").size > 0
 
 
 def test_packages_are_the_installed_ones() -> None:
@@ -151,8 +238,9 @@ def test_a_changed_tar_file_is_built_again(tmp_path: Path) -> None:
 
 def test_build_from_a_folder(tmp_path: Path) -> None:
     (tmp_path / "tree/bin").mkdir(parents=True)
-    (tmp_path / "tree/bin/sh").write_text("shell")
-    assert rootfs.build(str(tmp_path / "tree")).size == 5
+    (tmp_path / "tree/bin/sh").write_text("#!shell")
+    (tmp_path / "tree/bin/sh").chmod(0o755)
+    assert rootfs.build(str(tmp_path / "tree")).size == 7
 
 
 def test_an_unknown_reference_names_what_is_possible() -> None:
@@ -272,6 +360,28 @@ def test_no_source_is_an_error_with_a_way_out(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as caught:
         apt.sources("bookworm", make_etc(tmp_path))
     assert "--rootfs" in caught.value.hint
+
+
+def test_what_another_rootfs_needs_to_use_the_hosts_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apt, "proxies", lambda: 'Acquire::http::Proxy "http://proxy.invalid";\n')
+    (tmp_path / "certificates.crt").write_bytes(b"certificates")
+    monkeypatch.setattr(apt, "_CERTIFICATES", tmp_path / "certificates.crt")
+    etc = make_etc(tmp_path)
+    (etc / "trusted.gpg.d").mkdir()
+    (etc / "trusted.gpg.d/company.asc").write_bytes(b"trusted")
+    (tmp_path / "own.gpg").write_bytes(b"key")
+    signed = f"URIs: https://mirror.invalid\nSigned-By: {tmp_path}/own.gpg\n\n"
+    files = apt.portable(signed + "Signed-By: /not/there.gpg\n", etc)
+    own = "etc/apt/tare/" + f"{tmp_path}/own.gpg".strip("/").replace("/", "-")
+    assert files[own] == b"key"
+    assert files["etc/apt/trusted.gpg.d/company.asc"] == b"trusted"
+    assert files["etc/apt/tare/certificates.crt"] == b"certificates"
+    assert f"Signed-By: /{own}\n" in files["etc/apt/tare/tare.sources"].decode()
+    assert "Signed-By: /not/there.gpg" in files["etc/apt/tare/tare.sources"].decode()
+    configuration = files["etc/apt/apt.conf.d/99tare"].decode()
+    assert "proxy.invalid" in configuration
+    assert "/etc/apt/tare/tare.sources" in configuration
+    assert all(name.startswith("etc/apt/") for name in files), "what stays in the rootfs is none of the host's"
 
 
 def test_the_lock_is_held_as_long_as_what_was_started_lives(tmp_path: Path) -> None:

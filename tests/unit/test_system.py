@@ -193,7 +193,7 @@ class Apt:
         self.known, self._after_update = known, after_update
         self.ran: list[str] = []
 
-    def run(self, argv: Sequence[str], *, env: Mapping[str, str]) -> bytes:
+    def run(self, argv: Sequence[str], *, env: Mapping[str, str], seconds: float) -> bytes:
         assert env["DEBIAN_FRONTEND"] == "noninteractive"
         self.ran.append(" ".join(word for word in argv[1:] if not word.startswith("--")))
         if argv[-1] == "update":
@@ -244,3 +244,31 @@ def test_only_the_proxies_that_are_set_are_passed_on(monkeypatch: pytest.MonkeyP
     dump = b'Acquire::http "";\nAcquire::http::Proxy "http://proxy.invalid:3142";\n'
     monkeypatch.setattr(tool, "run", lambda argv: dump)
     assert apt.proxies() == 'Acquire::http::Proxy "http://proxy.invalid:3142";\n'
+
+
+def test_an_ordinary_user_without_namespaces_is_told_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system, "is_root", lambda: False)
+    monkeypatch.setattr(tool, "AS_MAPPED_ROOT", ("sh", "-c", "echo denied >&2; exit 1"))
+    for restricted, fix in ((True, f"sysctl -w {system.APPARMOR_SWITCH}=0"), (False, "/etc/subuid")):
+        monkeypatch.setattr(system, "restricts_namespaces", lambda restricted=restricted: restricted)
+        with pytest.raises(ImageError) as caught:
+            system.root_within()
+        assert caught.value.details == "denied"
+        assert fix in caught.value.hint
+
+
+def test_who_may_map_users_does_so_and_root_need_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool, "AS_MAPPED_ROOT", ("env",))
+    monkeypatch.setattr(system, "is_root", lambda: False)
+    assert system.root_within() == ("env",)
+    monkeypatch.setattr(system, "is_root", lambda: True)
+    assert system.root_within() == ()
+
+
+@pytest.mark.parametrize(("written", "seen"), [("1\n", True), ("0\n", False), (None, False)])
+def test_apparmors_switch_is_read(tmp_path: Path, written: str | None, seen: bool) -> None:
+    switch = tmp_path / "kernel/apparmor_restrict_unprivileged_userns"
+    switch.parent.mkdir()
+    if written is not None:
+        switch.write_text(written)
+    assert system.restricts_namespaces(tmp_path) is seen
