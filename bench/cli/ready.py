@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from .. import registry, rootfs
@@ -23,7 +23,9 @@ class Ready:
     rootfs: Rootfs
     cpus: tuple[int, ...]
     drivers: dict[str, Driver] = field(default_factory=dict)
-    """By their own names."""
+    """By arm; arms with the same driver and the same options share one."""
+    described: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What each driver says of itself: by driver, or by arm where one driver has several sets of options."""
     arms: list[Arm] = field(default_factory=list)
     accelerators: dict[str, Accelerator] = field(default_factory=dict)
     """By arm."""
@@ -36,6 +38,26 @@ class Ready:
         return msgspec.structs.replace(spec, rootfs=self.rootfs.digest)
 
 
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """A driver with one set of options, and the arms that have both."""
+
+    driver: Driver
+    arms: tuple[Arm, ...]
+    only: bool
+    """Whether the plan has that driver with these options only."""
+
+    @property
+    def label(self) -> str:
+        """What messages call it: the driver, or where that would not tell, its arms."""
+        return self.driver.name if self.only else ", ".join(arm.name for arm in self.arms)
+
+    @property
+    def keys(self) -> list[str]:
+        """The names that its description is stored by."""
+        return [self.driver.name] if self.only else [arm.name for arm in self.arms]
+
+
 def make_ready(
     configured: Configured, reference: str, lease: Lease, stack: contextlib.ExitStack, say: Callable[[str], None]
 ) -> Ready:
@@ -44,23 +66,21 @@ def make_ready(
     Raises DriverUnavailable when a driver that was asked for cannot run, TareError when none can.
     """
     plan = configured.plan
-    wanted = list(dict.fromkeys(arm.driver for arm in plan.arms))
-    able, notices = _able(wanted, configured.asked)
-    simulated = all(name == "fake" for name in able)
+    able, notices = _able(_uses(plan.arms), configured.asked)
+    simulated = all(use.driver.name == "fake" for use in able)
     built = _simulated_rootfs() if simulated else rootfs.build(reference, say=say)
     ready = Ready(rootfs=built, cpus=instance_cpus(max(arm.spec.vcpus for arm in plan.arms)), notices=notices)
     move_elsewhere(ready.cpus)
     room = max(arm.spec.disk for arm in plan.arms)
     context = RunContext(lease.folder.name, lease.folder, lease, ready.cpus, room)
-    for name, driver in able.items():
+    for use in able:
         try:
-            _open(driver, context, built, plan.accelerator, ready, stack, say)
+            _open(use, context, plan.accelerator, ready, stack, say)
         except TareError as error:
-            if name in configured.asked:
+            if use.driver.name in configured.asked:
                 raise
-            ready.notices.append(_left_out(name, error.brief, error.details, error.hint))
-    ready.arms = [arm for arm in plan.arms if arm.driver in ready.drivers]
-    ready.accelerators = {arm.name: ready.accelerators[f"driver {arm.driver}"] for arm in ready.arms}
+            ready.notices.append(_left_out(use.label, error.brief, error.details, error.hint))
+    ready.arms = [arm for arm in plan.arms if arm.name in ready.drivers]
     if not ready.arms:
         why = "\n".join(notice.message for notice in ready.notices if notice.code == "left-out")
         hint = "tare check says more, tare setup installs what is missing."
@@ -68,24 +88,35 @@ def make_ready(
     return ready
 
 
-def _able(wanted: list[str], asked: frozenset[str]) -> tuple[dict[str, Driver], list[Notice]]:
+def _uses(arms: Sequence[Arm]) -> list[_Use]:
+    groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[Arm]] = {}
+    for arm in arms:
+        groups.setdefault((arm.driver, tuple(sorted(arm.options.items()))), []).append(arm)
+    drivers = [name for name, _ in groups]
+    return [
+        _Use(registry.driver(name, dict(options)), tuple(alike), drivers.count(name) == 1)
+        for (name, options), alike in groups.items()
+    ]
+
+
+def _able(uses: Sequence[_Use], asked: frozenset[str]) -> tuple[list[_Use], list[Notice]]:
     """The drivers whose ladder holds, and a notice for each that was left out."""
-    able: dict[str, Driver] = {}
+    able: list[_Use] = []
     notices: list[Notice] = []
-    for name in wanted:
-        driver = registry.driver(name)
-        support = driver.check()
+    for use in uses:
+        support = use.driver.check()
         if support.failed is None:
-            able[name] = driver
+            able.append(use)
             notices += support.notices
-        elif name in asked:
+        elif use.driver.name in asked:
             failed = support.failed
+            what = f"The driver {use.driver.name}" + ("" if use.only else f" of {use.label}")
             raise DriverUnavailable(
-                f"The driver {name} cannot run here.", details=f"{failed.name}: {failed.seen}", hint=failed.fix
+                f"{what} cannot run here.", details=f"{failed.name}: {failed.seen}", hint=failed.fix
             )
         else:
-            notices.append(_left_out(name, support.failed.name, support.failed.seen, support.failed.fix))
-    return able, notices
+            notices.append(_left_out(use.label, support.failed.name, support.failed.seen, support.failed.fix))
+    return able, list(dict.fromkeys(notices))
 
 
 def _left_out(name: str, what: str, seen: str, fix: str) -> Notice:
@@ -94,23 +125,26 @@ def _left_out(name: str, what: str, seen: str, fix: str) -> Notice:
 
 
 def _open(
-    driver: Driver,
+    use: _Use,
     context: RunContext,
-    built: Rootfs,
     accelerator: str,
     ready: Ready,
     stack: contextlib.ExitStack,
     say: Callable[[str], None],
 ) -> None:
-    say(f"{driver.name}: opening")
+    driver = use.driver
+    say(f"{use.label}: opening")
     stack.callback(_close, driver, context.lease, say)
     driver.open(context)
-    say(f"{driver.name}: preparing its image")
-    driver.prepare(built)
-    resolution = driver.resolve(accelerator)
-    ready.drivers[driver.name] = driver
-    ready.accelerators[f"driver {driver.name}"] = resolution.accelerator
-    ready.notices += resolution.notices
+    say(f"{use.label}: preparing its image")
+    driver.prepare(ready.rootfs)
+    resolution = driver.resolve(driver.options.get("accelerator", accelerator))
+    ready.notices += [each for each in resolution.notices if each not in ready.notices]
+    described = dict(driver.describe())
+    ready.described |= dict.fromkeys(use.keys, described)
+    for arm in use.arms:
+        ready.drivers[arm.name] = driver
+        ready.accelerators[arm.name] = resolution.accelerator
 
 
 def _close(driver: Driver, lease: Lease, say: Callable[[str], None]) -> None:
