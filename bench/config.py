@@ -262,7 +262,7 @@ def _bytes(what: str, value: int | str, lines: Lines, where: tuple[str | int, ..
 
 def _shown(number: float) -> str:
     """A number of the user's, which may be one of thousands of digits."""
-    if isinstance(number, float):
+    if not isinstance(number, int):
         return f"{number:g}"
     return str(number) if abs(number) < 10**20 else f"{'less than -' if number < 0 else 'more than '}10^20"
 

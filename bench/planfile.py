@@ -86,9 +86,10 @@ class PlanFile(Table, kw_only=True):
     workload: list[WorkloadTable] = []
 
 
-_TABLES: dict[str, type[Table]] = {
+TABLES: dict[str, type[Table]] = {
     "": PlanFile, "run": RunTable, "instance": InstanceTable, "arm": ArmTable, "workload": WorkloadTable,
 }  # fmt: skip
+"""By their names in the file; the file itself is one too."""
 _LISTED = ("arm", "workload")
 
 Key = str | int
@@ -225,17 +226,17 @@ def _invalid(lines: Lines, message: str) -> UsageError:
     if found := _UNKNOWN.fullmatch(words):
         keys.append(found.group(1))
         brief = f"{shown} has no `{cut(found.group(1))}`."
-        hint = registry.nearest(found.group(1), _TABLES[table].__struct_fields__)
+        hint = registry.nearest(found.group(1), TABLES[table].__struct_fields__)
     elif found := _MISSING.fullmatch(words):
         brief = f"{shown} needs `{found.group(1)}`."
     elif found := _VALUE.fullmatch(words):
         brief = f"{key} cannot be `{cut(found.group(1))}`."
-        hint = registry.nearest(found.group(1), _values(_TABLES[table], key))
+        hint = registry.nearest(found.group(1), _values(TABLES[table], key))
     elif found := _TYPE.fullmatch(words):
         expected, got = (WORDS.get(each, each) for each in found.groups())
         verb = "hold" if isinstance(keys[-1], int) and key not in _LISTED else "be"
         brief = f"{key} must {verb} {expected}, got {got}."
-        hint = f"Write it as [[{key}]]." if key in _LISTED else f"Write it as [{key}]." if key in _TABLES else ""
+        hint = f"Write it as [[{key}]]." if key in _LISTED else f"Write it as [{key}]." if key in TABLES else ""
     else:
         brief = words
     return UsageError(f"{lines.at(*keys) or f'{lines.path}: '}{brief}", hint=hint)

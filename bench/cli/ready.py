@@ -121,7 +121,8 @@ def _able(uses: Sequence[_Use], asked: frozenset[str]) -> tuple[list[_Use], list
 
 def _left_out(name: str, what: str, seen: str, fix: str) -> Notice:
     words = ": ".join(part for part in (what.rstrip("."), seen.strip()) if part)
-    return Notice(code="left-out", subject=name, message=f"{name} is left out: {words}", hint=fix)
+    verb = "are" if ", " in name else "is"
+    return Notice(code="left-out", subject=name, message=f"{name} {verb} left out: {words}", hint=fix)
 
 
 def _open(
