@@ -51,7 +51,9 @@ def _drivers() -> list[tuple[str, str]]:
     found = []
     for name in registry.names(registry.DRIVERS):
         driver = registry.driver(name)
-        found.append((name, (type(driver).__doc__ or "").strip().partition("\n")[0]))
+        about = (type(driver).__doc__ or "").strip().partition("\n")[0]
+        options = f" Options: {', '.join(driver.OPTIONS)}." if driver.OPTIONS else ""
+        found.append((name, about + options))
     return found
 
 

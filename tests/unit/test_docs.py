@@ -26,6 +26,7 @@ README_ORDER = (
     r"^<!-- /numbers -->$",
     r"the KVM path is shown by a boot sector only\.",
     r"^## Commands$",
+    r"^## Plan files$",
     r"^## What you get without root, KVM or Docker$",
     r"^## Why not a script$",
     r"in 52 % of cases",
