@@ -178,6 +178,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_error_and_keeps_what_is_whol
     said = (tmp_path / "said").read_text()
     assert done.returncode == 1, said
     assert said.count("error: ") == 1, said[-2000:]
+    assert "error: The results cannot be written to " in said
     assert "No space left on device" in said
     assert "Traceback" not in said
     run = store.load(tmp_path / "kept")
