@@ -48,3 +48,9 @@ class ImageError(TareError):
 
 class StoreError(TareError):
     """A stored run cannot be written or read."""
+
+
+def cut(text: str, most: int = 60) -> str:
+    """A word of the user's as a message shows it."""
+    shown = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"

@@ -123,6 +123,8 @@ class OwnWorkload(Record, frozen=True, kw_only=True):
     better: Literal["lower", "higher"] = "lower"
     deadline: float = 60.0
     """Seconds."""
+    packages: list[str] = []
+    """What the default rootfs has beside its usual packages, for it."""
 
 
 class WorkloadPlan(Record, frozen=True, kw_only=True):
@@ -169,6 +171,11 @@ class Plan(Record, frozen=True, kw_only=True):
     stopping_rule: str = ""
     """In words, as it stood before the first trial."""
 
+    @property
+    def packages(self) -> list[str]:
+        """What the default rootfs has beside its usual packages, sorted."""
+        return sorted({name for each in self.workloads if each.own for name in each.own.packages})
+
     def times(self, workload: WorkloadPlan) -> int:
         """The measured blocks that a workload is planned for."""
         most = self.throughput_rounds if workload.together else self.rounds
@@ -200,11 +207,16 @@ class Manifest(Record, frozen=True, kw_only=True):
     plan: Plan
     host: dict[str, str]
     drivers: dict[str, dict[str, str]]
-    """By driver: versions and settings, as the driver describes itself."""
+    """Versions and settings, as the driver describes itself: by driver, or by arm where a plan has a driver with
+    several sets of options."""
     accelerators: dict[str, Accelerator]
     """By arm, as `check` resolved them; what an instance reports must agree."""
     rootfs: RootfsFacts
     notices: list[Notice] = []
+
+    def described(self, arm: Arm) -> dict[str, str]:
+        """What the driver of an arm said of itself."""
+        return self.drivers.get(arm.name) or self.drivers.get(arm.driver) or {}
 
 
 class Run(Record, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -85,13 +85,13 @@ class Recipe:
         return hashlib.sha256(f"{_SCHEMA}\n{self.text}".encode()).hexdigest()
 
 
-def of(reference: str, engine: Engine | None = None) -> Recipe:
-    """The recipe that `reference` names. An engine's image is known only to the engine.
+def of(reference: str, engine: Engine | None = None, packages: Collection[str] = ()) -> Recipe:
+    """The recipe that `reference` names. An engine's image is known only to the engine; `packages` are the default's.
 
     Raises UsageError where it names none, ImageError where that cannot be made here.
     """
     if reference == "default":
-        return _default(engine)
+        return _default(engine, _with(packages))
     if reference.startswith(IMAGE):
         return _from_image(reference.removeprefix(IMAGE), engine)
     path = Path(reference).expanduser()
@@ -107,13 +107,28 @@ def of(reference: str, engine: Engine | None = None) -> Recipe:
     )
 
 
-def _default(engine: Engine | None) -> Recipe:
+def usual(packages: Collection[str] = ()) -> Recipe | None:
+    """The default as mmdebstrap builds it, whether or not it can do so now; None where it is no Debian's."""
+    host = system.distribution()
+    if host.id not in _KNOWN or not host.codename:
+        return None
+    try:
+        return _by_mmdebstrap(host, _with(packages))
+    except ImageError:  # no sources to build it from
+        return None
+
+
+def _with(packages: Collection[str]) -> tuple[str, ...]:
+    return tuple(sorted({*WORKLOAD_PACKAGES, *packages}))
+
+
+def _default(engine: Engine | None, packages: tuple[str, ...]) -> Recipe:
     host = system.distribution()
     known = host.id in _KNOWN and bool(host.codename)
     why = _no_mmdebstrap() if known else f"its recipe is for Debian and Ubuntu, and this is {host.name}"
     if not why:
-        return _by_mmdebstrap(host)
-    return _by_engine(_KNOWN[host.id].format(host.codename) if known else _ANY_HOST, host, why, engine)
+        return _by_mmdebstrap(host, packages)
+    return _by_engine(_KNOWN[host.id].format(host.codename) if known else _ANY_HOST, host, why, engine, packages)
 
 
 def _no_mmdebstrap() -> str:
@@ -127,10 +142,10 @@ def _no_mmdebstrap() -> str:
     return ""
 
 
-def _by_mmdebstrap(host: system.Distribution) -> Recipe:
+def _by_mmdebstrap(host: system.Distribution, packages: tuple[str, ...]) -> Recipe:
     sources = apt.sources(host.codename)
     mode = "root" if system.is_root() else "unshare"
-    argv = ["mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(WORKLOAD_PACKAGES)}"]
+    argv = ["mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(packages)}"]
     line = f"{' '.join(argv)} {host.codename} ({host.id}, {system.architecture()})"
 
     def collect(target: Path, scratch: Path) -> None:
@@ -148,12 +163,14 @@ def _by_mmdebstrap(host: system.Distribution) -> Recipe:
     return Recipe(line, f"{line}\n{sources}", collect, DEFAULT_BYTES)
 
 
-def _by_engine(base: str, host: system.Distribution, why: str, engine: Engine | None) -> Recipe:
+def _by_engine(
+    base: str, host: system.Distribution, why: str, engine: Engine | None, packages: tuple[str, ...]
+) -> Recipe:
     """The same packages in a container of the distribution's base image: with the host's sources where it has apt."""
     own = host.id in _KNOWN and tool.find("apt-config") is not None
     sources = apt.sources(host.codename) if own else ""
     whose = "the host's" if own else "the image's"
-    install = f"apt-get install --no-install-recommends {' '.join(WORKLOAD_PACKAGES)}"
+    install = f"apt-get install --no-install-recommends {' '.join(packages)}"
     line = f"{install}, from {whose} sources, in a container of {base} ({system.architecture()})"
 
     def collect(target: Path, scratch: Path) -> None:

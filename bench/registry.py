@@ -13,6 +13,7 @@ from .metrics import DISK, LIFECYCLE, MEMORY, Metric
 
 if TYPE_CHECKING:
     from .driver import Driver
+    from .model import WorkloadPlan
     from .workloads import Workload
 
 DRIVERS = "tare.drivers"
@@ -74,15 +75,31 @@ def workload(name: str) -> Workload:
     return made
 
 
-def metrics() -> dict[str, Metric]:
-    """Every metric that is known, by name: the lifecycle's, the footprint's, and those that workloads declare."""
+def planned(plan: WorkloadPlan) -> Workload:
+    """What a plan's workload does: the plan's own, or the one of that name. Raises UsageError for an unknown one."""
+    if plan.own is None:
+        return workload(plan.name)
+    from .workloads.own import make
+
+    return make(plan.name, plan.own)
+
+
+def _every(plans: Iterable[WorkloadPlan]) -> dict[str, Workload]:
+    installed = {name: workload(name) for name in names(WORKLOADS)}
+    return installed | {each.name: planned(each) for each in plans if each.own}
+
+
+def metrics(plans: Iterable[WorkloadPlan] = ()) -> dict[str, Metric]:
+    """Every metric that is known, by name: the lifecycle's, the footprint's, and those that workloads declare.
+
+    `plans` are a plan's workloads: those of its own are among them.
+    """
     known = {metric.name: metric for metric in (*LIFECYCLE, *MEMORY, *DISK)}
-    for name in names(WORKLOADS):
-        known |= {metric.name: metric for metric in workload(name).metrics}
+    for each in _every(plans).values():
+        known |= {metric.name: metric for metric in each.metrics}
     return known
 
 
-def primaries() -> dict[str, str]:
+def primaries(plans: Iterable[WorkloadPlan] = ()) -> dict[str, str]:
     """Workload to its one primary metric, where it has one."""
-    found = {name: workload(name).primary for name in names(WORKLOADS)}
-    return {name: primary for name, primary in found.items() if primary}
+    return {name: each.primary for name, each in _every(plans).items() if each.primary}

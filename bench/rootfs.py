@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,13 +54,19 @@ class Rootfs:
         return RootfsFacts(digest=self.digest, recipe=self.recipe, size=self.size, packages=dict(self.packages))
 
 
-def build(reference: str = "default", *, engine: Engine | None = None, say: Say = silent) -> Rootfs:
+def build(
+    reference: str = "default",
+    *,
+    packages: Collection[str] = (),
+    engine: Engine | None = None,
+    say: Say = silent,
+) -> Rootfs:
     """The rootfs that `reference` names, from the cache where it is there, and held there from now on.
 
-    `default`, a folder, a tar file, or `docker:IMAGE`. Raises UsageError where the reference is none of them,
-    ImageError where the rootfs cannot be made.
+    `default` (with these packages beside the usual ones), a folder, a tar file, or `docker:IMAGE`. Raises UsageError
+    where the reference is none of them, ImageError where the rootfs cannot be made.
     """
-    recipe = recipes.of(reference, engine)
+    recipe = _recipe(reference, packages, engine)
     with cache.area(_area(), say=say) as area:
         found = _cached(area, recipe)
         if found is None:
@@ -71,24 +77,32 @@ def build(reference: str = "default", *, engine: Engine | None = None, say: Say 
         return found
 
 
-def why_engine(reference: str) -> str:
+def _recipe(reference: str, packages: Collection[str] = (), engine: Engine | None = None) -> recipes.Recipe:
+    """What is to be made; where mmdebstrap has gone since it built the default, that is still the default."""
+    built = recipes.usual(packages) if reference == "default" else None
+    if built is not None and _cached(_area(), built) is not None:
+        return built
+    return recipes.of(reference, engine, packages)
+
+
+def why_engine(reference: str, packages: Collection[str] = ()) -> str:
     """Why a container engine is needed for this rootfs; empty where none is, or it is in the cache already."""
     if reference.startswith(recipes.IMAGE):
         return "the rootfs is an image of the engine"
-    recipe = recipes.of(reference)
+    recipe = _recipe(reference, packages)
     return recipe.why_engine if _cached(_area(), recipe) is None else ""
 
 
 def needed(reference: str = "default") -> int:
     """Bytes on the disk that building it takes at most, about; 0 where it is in the cache."""
-    recipe = recipes.of(reference)
+    recipe = _recipe(reference)
     return 0 if _cached(_area(), recipe) is not None else recipe.needed
 
 
 def current() -> Rootfs | None:
     """The default rootfs, where the cache holds it; None also where none can be made here."""
     try:
-        return _cached(_area(), recipes.of("default"))
+        return _cached(_area(), _recipe("default"))
     except ImageError:
         return None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,12 +14,12 @@ import docker.errors
 import docker.types
 import requests
 from tare_bench import system, tarball, tool
-from tare_bench.errors import ImageError
+from tare_bench.errors import DriverUnavailable, ImageError
 from tare_bench.recipes import Held
 
-from . import private_engine
-from .docker_engine import REPOSITORY, SOCKET
-from .docker_engine import _words as words
+from . import docker_endpoint, private_engine
+from .docker_client import words
+from .docker_engine import REPOSITORY
 
 NO_NETWORK = "a private engine has no network: it can pull nothing, and nothing in its containers can be downloaded"
 """Why a private engine serves here only with what it holds already."""
@@ -113,7 +112,14 @@ def import_needed(digest: str, size: int) -> int:
 
     What that one takes is on its own disk.
     """
-    if os.environ.get("DOCKER_HOST") or SOCKET.exists() or not private_engine.possible():
+    try:
+        docker_endpoint.find({})
+    except docker_endpoint.NoEngine:
+        if not private_engine.possible():
+            return 0
+    except DriverUnavailable:
+        return 0
+    else:
         return 0
     name = f"{REPOSITORY}:{digest.removeprefix('sha256:')[:16]}"
     books = private_engine.data_folder().glob("image/*/repositories.json")

@@ -167,7 +167,9 @@ def _biases(analysis: Analysis) -> tuple[str, ...]:
 def facts_tables(analysis: Analysis) -> tuple[tuple[str, Facts], ...]:
     """What the machine and each driver said of themselves."""
     manifest = analysis.run.manifest
-    named = [("Host", manifest.host), *((f"Driver {name}", facts) for name, facts in manifest.drivers.items())]
+    drivers = {arm.driver for arm in manifest.plan.arms}
+    named = [("Host", manifest.host)]
+    named += [(f"Driver {'' if name in drivers else 'of '}{name}", facts) for name, facts in manifest.drivers.items()]
     return tuple(
         (one_line(title), tuple((one_line(key), clean(value)) for key, value in facts.items()))
         for title, facts in named

@@ -128,9 +128,9 @@ _FACTS = {"os": "", "kernel_release": "kernel "}
 
 def _technology(analysis: Analysis, head: Column) -> list[Entry]:
     manifest = analysis.run.manifest
-    driver = next(arm.driver for arm in manifest.plan.arms if arm.name == head.arm)
+    arm = next(arm for arm in manifest.plan.arms if arm.name == head.arm)
     accelerator = manifest.accelerators.get(head.arm, "none")
     how = {"kvm": "accelerated by KVM", "tcg": "emulated by QEMU (TCG), without KVM", "simulated": "simulated"}
-    entries = [Entry(one_line(driver), how.get(accelerator, ""), link="facts")]
-    described = list(manifest.drivers.get(driver, {}).items())[:3]
+    entries = [Entry(one_line(arm.driver), how.get(accelerator, ""), link="facts")]
+    described = list(manifest.described(arm).items())[:3]
     return [*entries, *(Entry("", f"{one_line(key)} {one_line(value)}") for key, value in described)]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from ..model import Notice
 
@@ -45,6 +49,11 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
+def plan_line(source: str) -> str:
+    """Which plan file is read: the first line of what is said."""
+    return f"plan: {source}"
+
+
 def print_json(document: Any) -> None:
     """The one document of --json."""
     click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
@@ -67,6 +76,34 @@ def split(values: Sequence[str]) -> list[str]:
     return [word.strip() for value in values for word in value.split(",") if word.strip()]
 
 
+def repeated(context: click.Context, changes: Mapping[str, str | None]) -> str:
+    """The command line of this call once more, with some options changed (None: left out), ready to be pasted.
+
+    `changes` are by parameter, as the command's function names them.
+    """
+    words, last = [], []
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        value = context.params.get(name)
+        if isinstance(parameter, click.Argument):
+            last = [str(value)] if value is not None else []
+        elif name in changes:
+            words += [parameter.opts[-1], str(changes[name])] if changes[name] is not None else []
+        elif context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            given = value if isinstance(value, tuple) else [value]
+            flag = isinstance(parameter, click.Option) and parameter.is_flag
+            words += [parameter.opts[-1]] if flag else [w for each in given for w in (parameter.opts[-1], str(each))]
+    dashed = ["--"] if last and last[0].startswith("-") else []
+    return " ".join([program(), shlex.join([context.info_name or "", *words, *dashed, *last])])
+
+
+def program() -> str:
+    """How this program is called so that it works when pasted: by its name where the PATH has it."""
+    here = Path(sys.argv[0]).resolve()
+    found = shutil.which("tare")
+    return "tare" if found and Path(found).resolve() == here else shlex.quote(str(here))
+
+
 def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say what is to be measured: `plan` and `run` have them."""
     options = [
@@ -82,6 +119,7 @@ def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--accelerator", type=click.Choice(["auto", "kvm", "tcg"]),
             help="For guests: KVM where it works, KVM or nothing, or emulation.",
         ),
+        click.option("--libvirt-uri", metavar="URI", help="The libvirt that guests run in; by default Tare's own."),
         click.option("--quick", is_flag=True, help="10 blocks of boot, 6 of memory and CPU: about a minute."),
     ]  # fmt: skip
     for option in reversed(options):

@@ -8,29 +8,36 @@ from typing import Any
 import click
 
 from .. import config, registry
-from ..model import Plan
+from ..model import Arm, Plan, WorkloadPlan
 from ..plan import Block, blocks
 from ..schedule import Estimate, Fixed
-from .common import AS_JSON, plan_options, print_json, split
+from .common import AS_JSON, plan_line, plan_options, print_json, say, split
+
+KINDS = {False: "boot", True: "throughput"}
+"""Of blocks, by whether all instances stay up in them."""
 
 
 @click.command()
 @plan_options
 @click.option("--toml", is_flag=True, help="Print the plan as a file that `tare run` reads.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the order of the arms in every block, too.")
 @AS_JSON
 def plan(
     plan_file: Path | None,
     drivers: tuple[str, ...],
     workloads: tuple[str, ...],
     toml: bool,
+    verbose: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Show the arms, the order and how long it will take. Runs nothing."""
+    """Show the arms, the workloads, the kinds of blocks and how long it will take. Runs nothing."""
     configured = config.configure(
         config.Options(plan=plan_file, drivers=split(drivers), workloads=split(workloads), **options)
     )
     planned = configured.plan
+    if configured.source and (toml or as_json):
+        say(plan_line(configured.source))
     if toml:
         click.echo(config.as_toml(planned), nl=False)
         return 0
@@ -47,13 +54,15 @@ def plan(
         )
         return 0
     if configured.source:
-        click.echo(f"plan: {configured.source}")
-    _show(planned, schedule, seconds)
+        click.echo(plan_line(configured.source))
+    _show(planned, schedule)
+    if verbose:
+        _show_order(planned)
     return 0
 
 
 def _schedule(planned: Plan) -> Fixed:
-    priors = {each.name: registry.workload(each.name).seconds for each in planned.workloads}
+    priors = {each.name: registry.planned(each).seconds for each in planned.workloads}
     return Fixed(list(blocks(planned)), Estimate(priors), planned.max_time)
 
 
@@ -61,16 +70,49 @@ def _order(block: Block) -> list[str]:
     return [session.arm.name for session in block.sessions]
 
 
-def _show(planned: Plan, schedule: Fixed, seconds: float) -> None:
+def _show(planned: Plan, schedule: Fixed) -> None:
     for arm in planned.arms:
-        mark = ", the baseline" if arm.name == planned.baseline else ""
-        click.echo(f"arm {arm.name}: {arm.driver}, {arm.spec.vcpus} vCPU, {arm.spec.memory >> 20} MiB{mark}")
-    for workload in planned.workloads:
-        kind = " of throughput" if workload.together else ""
-        click.echo(f"workload {workload.key}: {planned.times(workload)} blocks{kind}")
+        click.echo(f"arm {arm.name}: {_arm(arm)}{', the baseline' if arm.name == planned.baseline else ''}")
+    every = list(blocks(planned))
+    for together, kind in KINDS.items():
+        of_kind = [block for block in every if bool(block.turns) == together]
+        if not of_kind:
+            continue
+        measured = sum(1 for block in of_kind if block.role == "measured")
+        how = "all instances stay up and take turns" if together else "an instance ends before the next begins"
+        click.echo(f"blocks of {kind}: {measured} measured after {len(of_kind) - measured} of warm-up; {how}")
+        for workload in planned.workloads:
+            if workload.together == together:
+                click.echo(f"  {_workload(workload)}: {planned.times(workload)} blocks")
     click.echo(f"seed {planned.seed}; {schedule.rule()}")
+    _show_time(planned, schedule, every)
+
+
+def _arm(arm: Arm) -> str:
+    options = "".join(f", {key} = {value}" for key, value in arm.options.items())
+    cache = "" if arm.spec.cache == "auto" else f", cache {arm.spec.cache}"
+    return f"{arm.driver}, {arm.spec.vcpus} vCPU, {arm.spec.memory >> 20} MiB{cache}{options}"
+
+
+def _workload(workload: WorkloadPlan) -> str:
+    params = ", ".join(f"{key} = {value}" for key, value in workload.params.items())
+    own = f" your own, `{workload.own.command.strip().partition(chr(10))[0]}`" if workload.own else ""
+    return f"{workload.name}{f' ({params})' if params else ''}{own}"
+
+
+def _show_time(planned: Plan, schedule: Fixed, every: list[Block]) -> None:
+    seconds = dict.fromkeys(KINDS.values(), 0.0)
+    for block in every:
+        seconds[KINDS[bool(block.turns)]] += schedule.estimate.block(block)
+    parts = ", ".join(f"{value:.0f} s of {kind}" for kind, value in seconds.items() if value)
+    total = sum(seconds.values())
+    click.echo(f"about {total:.0f} s of measuring by first guesses ({parts}); a run corrects this as it goes")
+    if planned.max_time is not None and total > planned.max_time:
+        click.echo(f"that is more than its {planned.max_time:.0f} s: the last blocks would not be started")
+    click.echo("checks and images come before: minutes the first time, seconds when they are built")
+
+
+def _show_order(planned: Plan) -> None:
     for block in blocks(planned):
         role = "warm-up" if block.role == "warmup" else "measured"
-        kind = "throughput" if block.turns else "boot"
-        click.echo(f"block {block.index + 1:3} {role:8} {kind:10} {', '.join(_order(block))}")
-    click.echo(f"about {seconds:.0f} s by first guesses, images and checks apart; a run corrects this as it goes")
+        click.echo(f"block {block.index + 1:3} {role:8} {KINDS[bool(block.turns)]:10} {', '.join(_order(block))}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from .. import paths, registry, rootfs
@@ -23,7 +23,9 @@ class Ready:
     rootfs: Rootfs
     cpus: tuple[int, ...]
     drivers: dict[str, Driver] = field(default_factory=dict)
-    """By their own names."""
+    """By arm; arms with the same driver and the same options share one."""
+    described: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What each driver says of itself: by driver, or by arm where one driver has several sets of options."""
     arms: list[Arm] = field(default_factory=list)
     accelerators: dict[str, Accelerator] = field(default_factory=dict)
     """By arm."""
@@ -36,6 +38,26 @@ class Ready:
         return msgspec.structs.replace(spec, rootfs=self.rootfs.digest)
 
 
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """A driver with one set of options, and the arms that have both."""
+
+    driver: Driver
+    arms: tuple[Arm, ...]
+    only: bool
+    """Whether the plan has that driver with these options only."""
+
+    @property
+    def label(self) -> str:
+        """What messages call it: the driver, or where that would not tell, its arms."""
+        return self.driver.name if self.only else ", ".join(arm.name for arm in self.arms)
+
+    @property
+    def keys(self) -> list[str]:
+        """The names that its description is stored by."""
+        return [self.driver.name] if self.only else [arm.name for arm in self.arms]
+
+
 def make_ready(
     configured: Configured, reference: str, lease: Lease, stack: contextlib.ExitStack, say: Callable[[str], None]
 ) -> Ready:
@@ -44,24 +66,24 @@ def make_ready(
     Raises DriverUnavailable when a driver that was asked for cannot run, TareError when none can.
     """
     plan = configured.plan
-    wanted = list(dict.fromkeys(arm.driver for arm in plan.arms))
-    able, notices = _able(wanted, configured.asked)
+    uses, notices = _uses(plan.arms, configured.asked)
+    able, more = _able(uses, configured.asked)
+    notices += more
     cpus = instance_cpus(max(arm.spec.vcpus for arm in plan.arms))
     room = max(arm.spec.disk for arm in plan.arms)
     context = RunContext(lease.folder.name, lease.folder, lease, cpus, room)
-    simulated = all(name == "fake" for name in able)
-    built = _simulated_rootfs() if simulated else build_rootfs(reference, context, say)
+    simulated = all(use.driver.name == "fake" for use in able)
+    built = _simulated_rootfs() if simulated else build_rootfs(reference, context, say, plan.packages)
     ready = Ready(rootfs=built, cpus=cpus, notices=notices)
     move_elsewhere(cpus)
-    for name, driver in able.items():
+    for use in able:
         try:
-            _open(driver, context, built, plan.accelerator, ready, stack, say)
+            _open(use, context, plan.accelerator, ready, stack, say)
         except TareError as error:
-            if name in configured.asked:
+            if use.driver.name in configured.asked:
                 raise
-            ready.notices.append(_left_out(name, error.brief, error.details, error.hint))
-    ready.arms = [arm for arm in plan.arms if arm.driver in ready.drivers]
-    ready.accelerators = {arm.name: ready.accelerators[f"driver {arm.driver}"] for arm in ready.arms}
+            ready.notices.append(_left_out(use.label, error.brief, error.details, error.hint))
+    ready.arms = [arm for arm in plan.arms if arm.name in ready.drivers]
     if not ready.arms:
         why = [f"{notice.message}\n{notice.hint}" for notice in ready.notices if notice.code == "left-out"]
         hint = "tare check says more, tare setup installs what is missing."
@@ -69,14 +91,16 @@ def make_ready(
     return ready
 
 
-def build_rootfs(reference: str, context: RunContext, say: Callable[[str], None]) -> Rootfs:
+def build_rootfs(
+    reference: str, context: RunContext, say: Callable[[str], None], packages: Sequence[str] = ()
+) -> Rootfs:
     """The rootfs, from the cache or built: with a container engine, open for that long, where it takes one.
 
     Raises ImageError, also where there is no such engine.
     """
-    why = rootfs.why_engine(reference)
+    why = rootfs.why_engine(reference, packages)
     if not why:
-        return rootfs.build(reference, say=say)
+        return rootfs.build(reference, packages=packages, say=say)
     from tare_bench.drivers.docker_engine import DockerDriver
     from tare_bench.drivers.docker_images import NO_NETWORK, DockerImages
 
@@ -91,58 +115,74 @@ def build_rootfs(reference: str, context: RunContext, say: Callable[[str], None]
         labels = {LABEL_RUN: context.run, LABEL_INSTANCE: "rootfs", LABEL_RUNS: str(paths.runtime_dir())}
         private = driver.describe()["private"] == "yes"
         engine = DockerImages(driver.client, labels, no_network=NO_NETWORK if private else "")
-        return rootfs.build(reference, engine=engine, say=say)
+        return rootfs.build(reference, packages=packages, engine=engine, say=say)
 
 
-def _able(wanted: list[str], asked: frozenset[str]) -> tuple[dict[str, Driver], list[Notice]]:
-    """The drivers whose ladder holds, and a notice for each that was left out."""
-    able: dict[str, Driver] = {}
+def _uses(arms: Sequence[Arm], asked: frozenset[str]) -> tuple[list[_Use], list[Notice]]:
+    """A driver object for each driver with its options, and a notice for each that does not load."""
+    groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[Arm]] = {}
+    for arm in arms:
+        groups.setdefault((arm.driver, tuple(sorted(arm.options.items()))), []).append(arm)
+    drivers = [name for name, _ in groups]
+    uses: list[_Use] = []
     notices: list[Notice] = []
-    for name in wanted:
+    for (name, options), alike in groups.items():
         try:
-            driver = registry.driver(name)
+            uses.append(_Use(registry.driver(name, dict(options)), tuple(alike), drivers.count(name) == 1))
         except DriverUnavailable as error:
             if name in asked:
                 raise
             notices.append(_left_out(name, error.brief, error.details, error.hint))
-            continue
-        support = driver.check()
+    return uses, notices
+
+
+def _able(uses: Sequence[_Use], asked: frozenset[str]) -> tuple[list[_Use], list[Notice]]:
+    """The drivers whose ladder holds, and a notice for each that was left out."""
+    able: list[_Use] = []
+    notices: list[Notice] = []
+    for use in uses:
+        support = use.driver.check()
         if support.failed is None:
-            able[name] = driver
+            able.append(use)
             notices += support.notices
-        elif name in asked:
+        elif use.driver.name in asked:
             failed = support.failed
+            what = f"The driver {use.driver.name}" + ("" if use.only else f" of {use.label}")
             raise DriverUnavailable(
-                f"The driver {name} cannot run here.", details=f"{failed.name}: {failed.seen}", hint=failed.fix
+                f"{what} cannot run here.", details=f"{failed.name}: {failed.seen}", hint=failed.fix
             )
         else:
-            notices.append(_left_out(name, support.failed.name, support.failed.seen, support.failed.fix))
-    return able, notices
+            notices.append(_left_out(use.label, support.failed.name, support.failed.seen, support.failed.fix))
+    return able, list(dict.fromkeys(notices))
 
 
 def _left_out(name: str, what: str, seen: str, fix: str) -> Notice:
     words = ": ".join(part for part in (what.rstrip("."), seen.strip()) if part)
-    return Notice(code="left-out", subject=name, message=f"{name} is left out: {words}", hint=fix)
+    verb = "are" if ", " in name else "is"
+    return Notice(code="left-out", subject=name, message=f"{name} {verb} left out: {words}", hint=fix)
 
 
 def _open(
-    driver: Driver,
+    use: _Use,
     context: RunContext,
-    built: Rootfs,
     accelerator: str,
     ready: Ready,
     stack: contextlib.ExitStack,
     say: Callable[[str], None],
 ) -> None:
-    say(f"{driver.name}: opening")
+    driver = use.driver
+    say(f"{use.label}: opening")
     stack.callback(_close, driver, context.lease, say)
     driver.open(context)
-    say(f"{driver.name}: preparing its image")
-    driver.prepare(built)
-    resolution = driver.resolve(accelerator)
-    ready.drivers[driver.name] = driver
-    ready.accelerators[f"driver {driver.name}"] = resolution.accelerator
-    ready.notices += resolution.notices
+    say(f"{use.label}: preparing its image")
+    driver.prepare(ready.rootfs)
+    resolution = driver.resolve(driver.options.get("accelerator", accelerator))
+    ready.notices += [each for each in resolution.notices if each not in ready.notices]
+    described = dict(driver.describe())
+    ready.described |= dict.fromkeys(use.keys, described)
+    for arm in use.arms:
+        ready.drivers[arm.name] = driver
+        ready.accelerators[arm.name] = resolution.accelerator
 
 
 def _close(driver: Driver, lease: Lease, say: Callable[[str], None]) -> None:

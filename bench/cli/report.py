@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import registry, store
-from ..model import Run
-from .common import AS_JSON, RESULTS, print_json, stdout
+from ..errors import UsageError
+from ..model import Plan, Run
+from .common import AS_JSON, RESULTS, print_json, program, repeated, stdout
 
 if TYPE_CHECKING:
     from ..analysis import Analysis
@@ -29,6 +30,8 @@ def report(runs: tuple[str, ...], output: Path | None, form: str, open_page: boo
 
     RUN is a folder, an id, or `latest` (the default). What a killed run had finished is rendered too.
     """
+    if output is not None and len(runs) > 1:
+        raise UsageError(f"--output is one file, and these are {len(runs)} runs.", hint="Render them one by one.")
     for name in runs or (store.LATEST,):
         folder = store.find(name, results)
         if form == "html" and not as_json:
@@ -42,7 +45,9 @@ def analysed(folder: Path) -> Analysis:
     """A stored run's analysis. Raises StoreError, UsageError."""
     from .. import analysis
 
-    return analysis.analyse(store.load(folder), registry.metrics(), registry.primaries())
+    run = store.load(folder)
+    planned = run.manifest.plan.workloads
+    return analysis.analyse(run, registry.metrics(planned), registry.primaries(planned))
 
 
 def write_page(folder: Path, path: Path) -> Analysis:
@@ -130,34 +135,36 @@ def exit_status(run: Run) -> int:
 
 def finish(folder: Path, *, as_json: bool, open_page: bool, quick: bool) -> int:
     """The end of a run: the answer, the table, the page, and what to do next. Returns the exit status."""
+    from tare_bench.reports.html import render_html
     from tare_bench.reports.terminal import render_terminal
 
     path = folder / "report.html"
-    found = write_page(folder, path)
+    found = analysed(folder)
     if as_json:
         print_json(summary(found))
     else:
         render_terminal(found, stdout())
-        _next_steps(folder, path, quick=quick)
+    store.write_report(path, render_html(found))
+    if not as_json:
+        _next_steps(folder, path, _longer(found.run.manifest.plan, quick=quick))
     if open_page:
         webbrowser.open(path.resolve().as_uri())
     return exit_status(found.run)
 
 
-def _next_steps(folder: Path, path: Path, *, quick: bool) -> None:
-    program = _program()
+def _next_steps(folder: Path, path: Path, longer: str) -> None:
     click.echo()
     click.echo(f"page:           {path.resolve()}")
     click.echo(f"open it:        xdg-open {shlex.quote(str(path.resolve()))}")
-    click.echo(f"render again:   {program} report {shlex.quote(str(folder.resolve()))}")
-    click.echo(f"run longer:     {program} run --rounds {30 if quick else 60}")
+    click.echo(f"render again:   {program()} report {shlex.quote(str(folder.resolve()))}")
+    click.echo(f"run longer:     {longer}")
 
 
-def _program() -> str:
-    """How this program is called so that it works when pasted: by its name where the PATH has it."""
-    import shutil
-    import sys
+def _longer(plan: Plan, *, quick: bool) -> str:
+    """The same command with more rounds, and without what would cut them short."""
+    from ..config import MAX_ROUNDS, QUICK, SUITES
 
-    here = Path(sys.argv[0]).resolve()
-    found = shutil.which("tare")
-    return "tare" if found and Path(found).resolve() == here else shlex.quote(str(here))
+    changes: dict[str, str | None] = {"rounds": str(min(3 * plan.rounds, MAX_ROUNDS)), "max_time": None, "quick": None}
+    if quick and {each.name for each in plan.workloads} == set(SUITES[QUICK]):
+        changes["suite"] = QUICK
+    return repeated(click.get_current_context(), changes)

@@ -18,7 +18,7 @@ from ..model import Accelerator, Manifest, Notice, Plan
 from ..plan import blocks
 from ..runner import BlocksSkipped, Event, Runner, SessionStarted, TrialFinished
 from ..schedule import Estimate, Fixed
-from .common import AS_JSON, RESULTS, ROOTFS, plan_options, say, show_notices, split
+from .common import AS_JSON, RESULTS, ROOTFS, plan_line, plan_options, say, show_notices, split
 from .interrupts import Guard, Interrupted, guarded
 from .ready import Ready, make_ready
 
@@ -62,7 +62,7 @@ def run(
         config.Options(plan=plan_file, drivers=split(drivers), workloads=split(workloads), **options)
     )
     if configured.source:
-        say(f"plan: {configured.source}")
+        say(plan_line(configured.source))
     with guarded() as guard:
         opened: list[Path] = []
         interrupt: Interrupted | None = None
@@ -75,8 +75,11 @@ def run(
             failure = error
         if not opened:
             raise interrupt or failure or TareError("Nothing was measured.")
-        with guard.deferred():
-            status = finish(opened[0], as_json=as_json, open_page=open_page, quick=options["quick"])
+        try:
+            with guard.deferred():
+                status = finish(opened[0], as_json=as_json, open_page=open_page, quick=options["quick"])
+        except TareError as error:  # what broke the run breaks its page, too: a disk that is full
+            raise failure or error from None
     if failure is not None:
         raise failure
     return interrupt.exit_status if interrupt is not None else status
@@ -92,7 +95,8 @@ def _measure(
 ) -> None:
     """Make everything ready, run the plan, and undo what was made. `opened` is told the run's folder."""
     identity = store.new_id()
-    with leases.measuring(wait_for), tidied(guard) as stack:
+    # Before anything is downloaded or started, so that it is not for nothing.
+    with store.room(results), leases.measuring(wait_for), tidied(guard) as stack:
         lease = leases.take(identity)
         stack.callback(lease.release)
         ready = make_ready(configured, reference, lease, stack, say)
@@ -132,7 +136,7 @@ def _resolved(plan: Plan, ready: Ready) -> Plan:
 
 
 def _priors(plan: Plan) -> dict[str, float]:
-    return {each.name: registry.workload(each.name).seconds for each in plan.workloads}
+    return {each.name: registry.planned(each).seconds for each in plan.workloads}
 
 
 def _manifest(identity: str, plan: Plan, ready: Ready, schedule: Fixed) -> Manifest:
@@ -147,7 +151,7 @@ def _manifest(identity: str, plan: Plan, ready: Ready, schedule: Fixed) -> Manif
         command=shlex.join(["tare", *sys.argv[1:], *_seeded(plan)]),
         plan=msgspec.structs.replace(plan, stopping_rule=schedule.rule()),
         host=facts,
-        drivers={name: dict(driver.describe()) for name, driver in ready.drivers.items()},
+        drivers=ready.described,
         accelerators=ready.accelerators,
         rootfs=ready.rootfs.facts(),
         notices=[*ready.notices, *hostfacts.notices(facts, largest)],
@@ -159,11 +163,11 @@ def _seeded(plan: Plan) -> list[str]:
 
 
 def _runner(plan: Plan, ready: Ready, schedule: Fixed) -> Runner:
-    names = {"boot", *(each.name for each in plan.workloads)}
+    workloads = {each.name: registry.planned(each) for each in plan.workloads}
     return Runner(
-        drivers={arm.name: ready.drivers[arm.driver] for arm in plan.arms},
+        drivers=ready.drivers,
         accelerators=ready.accelerators,
-        workloads={name: registry.workload(name) for name in names},
+        workloads={"boot": registry.workload("boot"), **workloads},
         schedule=schedule,
         clock=next(iter(ready.drivers.values())).clock,
         boot_seconds={arm.name: _deadline(plan, ready.accelerators[arm.name]) for arm in plan.arms},
@@ -192,7 +196,9 @@ def _run(runner: Runner, writer: store.Writer, mode: Literal["auto", "plain", "j
         raise
     finally:
         shown.close()
-        writer.end(finished=finished, notices=notices)
+        # Without its end a run is one that was ended from outside: no reason to hide what ended it.
+        with contextlib.nullcontext() if finished else contextlib.suppress(TareError):
+            writer.end(finished=finished, notices=notices)
 
 
 def _follow(events: Iterable[Event], runner: Runner, writer: store.Writer, shown: Progress) -> list[Notice]:

@@ -101,12 +101,12 @@ class SizedWorkload(Workload):
 
     def _run(self, live: Live, params: Mapping[str, Scalar], work: int) -> tuple[Measured, float]:
         self._prepare(live, params)
-        before = self._cpu(live)
+        before = cpu_seconds(live)
         answer = live.run(self.command(params, work), seconds=self.deadline)
         if answer.status == NOT_FOUND:
             raise Skipped(f"The rootfs has no `{self.program}`.")
         text = answer.checked().stdout.decode(errors="replace")
-        spent = self._cpu(live)
+        spent = cpu_seconds(live)
         measured = Measured(artifacts={f"{self.name}.txt": answer.stdout}, facts={"work": str(work)})
         try:
             parsed = self.parse(text, params, work)
@@ -132,11 +132,13 @@ class SizedWorkload(Workload):
             answer.checked()
             live.prepared.add(command)
 
-    def _cpu(self, live: Live) -> float | None:
-        try:
-            return footprint.cpu_seconds(accounts(live))
-        except Skipped:
-            return None
+
+def cpu_seconds(live: Live) -> float | None:
+    """What the instance has cost the host's CPUs so far; None where that cannot be read."""
+    try:
+        return footprint.cpu_seconds(accounts(live))
+    except Skipped:
+        return None
 
 
 @dataclass(slots=True)

@@ -146,8 +146,14 @@ def test_plan_shows_order_and_time_and_runs_nothing(tare: Tare, tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     assert "arm docker: docker," in done.stdout
     assert "the baseline" in done.stdout
-    assert done.stdout.count("measured ") >= 10
+    assert "blocks of boot: 10 measured after 1 of warm-up" in done.stdout
+    assert "  sysbench-cpu (threads = 1): 6 blocks\n" in done.stdout
     assert "seed 7" in done.stdout
+    assert "\nblock " not in done.stdout
+    whole = tare("plan", "--seed", "7", "--verbose").stdout
+    assert "blocks of throughput: 10 measured after 1 of warm-up; all instances stay up" in whole
+    assert whole.count("\nblock ") == 2 * 11
+    assert "images come before" in whole
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import pytest
 from runs import build, troubled
-from tare_bench import cli
+from tare_bench import cli, store
 from tare_bench.cli.common import split
 from tare_bench.cli.interrupts import Guard, Interrupted, guarded
 from tare_bench.cli.ready import instance_cpus
@@ -24,6 +27,9 @@ from tare_bench.errors import (
     TareError,
     UsageError,
 )
+from tare_bench.runner import Runner
+
+run: Any = import_module("tare_bench.cli.run")
 
 
 def ended(monkeypatch: pytest.MonkeyPatch, error: BaseException | None) -> int:
@@ -158,3 +164,24 @@ def test_instances_get_the_last_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 2, 5, 7})
     assert instance_cpus(1) == (7,)
     assert instance_cpus(2) == (5, 7)
+
+
+def test_an_interrupt_is_not_hidden_by_results_that_cannot_be_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*words: object) -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    class Events:
+        def events(self) -> Events:
+            return self
+
+        def close(self) -> None:
+            pass
+
+    writer = store.Writer(tmp_path, build().manifest)
+    writer.close()
+    shutil.rmtree(writer.folder)
+    monkeypatch.setattr(run, "_follow", interrupted)
+    with pytest.raises(Interrupted):
+        run._run(cast(Runner, Events()), writer, "none")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from tare_bench import config
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tare_bench import config, registry
 from tare_bench.config import Options
+from tare_bench.drivers.fake import FakeDriver
 from tare_bench.errors import UsageError
+from tare_bench.model import Arm, OwnWorkload, Plan, Spec, WorkloadPlan
+from tare_bench.planfile import Lines
 
 CPUS = 4
 WHOLE = """
@@ -137,48 +145,175 @@ def test_the_baseline_is_a_container_or_the_floor(drivers: list[str], baseline: 
     assert config.configure(Options(drivers=drivers)).plan.baseline == baseline
 
 
+KVM = "[[arm]]\ndriver = 'kvm'\n"
+OWN = "[[workload]]\nname = 'x'\ncommand = 'true'\n"
+REDIS = "[[workload]]\nname = 'redis'\n"
+
+
 @pytest.mark.parametrize(
     ("text", "brief", "hint"),
     [
-        ("[run]\nseeed = 1\n", "plan.toml, line 2: [run] has no `seeed`.", "Did you mean `seed`?"),
-        ("[instances]\n", "plan.toml, line 1: a plan has no `instances`.", "Did you mean `instance`?"),
-        ('[[arm]]\ndriver = "kvm"\nmemry = 1\n', "plan.toml, line 3: [arm] has no `memry`.", "Did you mean `memory`?"),
-        ("[run\n", "plan.toml is not TOML.", "tare plan --toml"),
-        ('[run]\nseed = "x"\n', "plan.toml is not a plan.", ""),
-        ("[[arm]]\nname = 'x'\n", "plan.toml is not a plan.", ""),
-        ('[run]\naccelerator = "xen"\n', "plan.toml is not a plan.", ""),
-        ('[[arm]]\ndriver = "dcoker"\n', "There is no driver named `dcoker`.", "Did you mean `docker`?"),
-        ('[[arm]]\ndriver = "kvm"\n[[arm]]\ndriver = "kvm"\n', "Two arms are named `kvm`.", "name of its own"),
-        ('[[arm]]\ndriver = "kvm"\n[[arm]]\ndriver = "fake"\n', "The fake driver lives on a clock of its own", ""),
-        ("[instance]\nvcpus = 0\n", "0 vCPUs are not possible: this host has 4 CPUs.", "vcpus"),
-        ("[instance]\nvcpus = 5\n", "5 vCPUs are not possible", ""),
-        ("[instance]\nmemory = 1024\n", "1024 bytes are too little to boot in: at least 64 MiB.", ""),
-        ('[instance]\nmemory = "900000 GiB"\n', "does not fit into this host's", ""),
-        ('[instance]\nmemory = "much"\n', "memory = 'much' is not a size.", "512 MiB"),
-        ('[run]\nworkloads = ["mmory"]\n', "There is no workload named `mmory`.", "Did you mean `memory`?"),
-        ('[run]\nbaseline = "x"\n', "The baseline `x` is no arm of this plan.", ""),
-        ("[run]\nmax_rounds = 0\n", "0 rounds are not possible: from 1 to 10000.", ""),
-        ("[run]\nmax_rounds = 10001\n", "10001 rounds are not possible", ""),
-        ("[run]\nmax_time = 0\n", "A time limit of 0 s leaves no time to measure.", "--max-time"),
+        ("[run]\nseeed = 1\n", "line 2: [run] has no `seeed`.", "Did you mean `seed`?"),
+        ("[instances]\n", "line 1: a plan has no `instances`.", "Did you mean `instance`?"),
+        ("[gate]\n", "line 1: a plan has no `gate`.", "There are: run, instance, arm, workload."),
+        (f"{KVM}memry = 1\n", "line 3: [[arm]] has no `memry`.", "Did you mean `memory`?"),
+        (f"{OWN}patern = 1\n", "line 4: [[workload]] has no `patern`.", "Did you mean `pattern`?"),
+        ("[run]\nmax_rounds = 'x'\n", "line 2: max_rounds must be a whole number, got text.", ""),
+        ("[run]\nmax_rounds = 1.5\n", "line 2: max_rounds must be a whole number, got a number.", ""),
+        ("[run]\nmax_rounds = true\n", "line 2: max_rounds must be a whole number, got true or false.", ""),
+        ("[run]\nseed = 2026-01-01\n", "line 2: seed must be a whole number, got a date.", ""),
+        ("[run]\nmax_time = 'x'\n", "line 2: max_time must be a number, got text.", ""),
+        ("[run]\nworkloads = 'x'\n", "line 2: workloads must be a list, got text.", ""),
+        ("[run]\nworkloads = ['boot', 1]\n", "line 2: workloads must hold text, got a whole number.", ""),
+        ("[instance]\nmemory = true\n", "line 2: memory must be a size, in bytes or as text", ""),
+        ("run = 1\n", "line 1: run must be a table, got a whole number.", "Write it as [run]."),
+        ("arm = 1\n", "line 1: arm must be a list, got a whole number.", "Write it as [[arm]]."),
+        ("arm = [1]\n", "line 1: arm must be a table, got a whole number.", "Write it as [[arm]]."),
+        ("[arm]\n", "line 1: arm must be a list, got a table.", "Write it as [[arm]]."),
+        (f"{KVM}[[arm]]\nname = 'x'\n", "line 3: [[arm]] needs `driver`.", ""),
+        ("[run]\naccelerator = 'kmv'\n", "line 2: accelerator cannot be `kmv`.", "Did you mean `kvm`?"),
+        ("[instance]\ncache = 'write'\n", "line 2: cache cannot be `write`.", "Did you mean `writeback`?"),
+        (f"{KVM}cache = 'direct'\n", "line 3: cache cannot be `direct`.", "There are: auto, writeback, none."),
+        ("[[arm]]\ndriver = 'dcoker'\n", "line 2: There is no driver named `dcoker`.", "Did you mean `docker`?"),
+        (KVM * 2, "line 3: Two arms are named `kvm`.", "name of its own"),
+        (f"{KVM}name = 'a'\n{KVM}name = 'a'\n", "line 6: Two arms are named `a`.", "name of its own"),
+        (f"{KVM}name = ''\n", "line 3: `` is no name for an arm.", "1 to 40"),
+        (f"{KVM}name = ' x'\n", "line 3: ` x` is no name", ""),
+        (f"{KVM}name = 'a/../b'\n", "line 3: `a/../b` is no name for an arm.", "no slash"),
+        (f'{KVM}name = "a\\u001b[31m"\n', "line 3: `a\N{REPLACEMENT CHARACTER}[31m` is no name for an arm.", ""),
+        (f"{KVM}name = '{'x' * 10_000}'\n", f"line 3: `{'x' * 59}…` is no name for an arm.", ""),
+        (f"{KVM}name = 'docker'\n", "line 3: An arm of the driver kvm cannot be named after another driver", ""),
+        (f"{KVM}options = {{ nosuch = 'x' }}\n", "line 3: The driver `kvm` has no option `nosuch`.", ""),
+        (f"{KVM}options.nosuch = 'x'\n", "line 3: The driver `kvm` has no option `nosuch`.", ""),
+        (f"{KVM}[arm.options]\nnosuch = 'x'\n", "line 4: The driver `kvm` has no option `nosuch`.", ""),
+        (f"{KVM}[[arm]]\ndriver = 'fake'\n", "The fake driver lives on a clock of its own", ""),
+        ("[instance]\nvcpus = 0\n", "line 2: 0 vCPUs are not possible: this host has 4 CPUs.", "from 1 to 4"),
+        (f"{KVM}vcpus = 5\n", "line 3: 5 vCPUs are not possible", ""),
+        ("[instance]\nmemory = 1024\n", "line 2: 1024 bytes of memory are too little to boot in.", "64 MiB"),
+        ("[instance]\nmemory = -5\n", "line 2: -5 bytes of memory are too little to boot in.", ""),
+        (f"{KVM}memory = '900000 GiB'\n", "line 3: An instance of 921600000 MiB does not fit into this host's", ""),
+        ("[instance]\nmemory = 'lots'\n", "line 2: memory = 'lots' is not a size.", "512 MiB"),
+        (f"[instance]\nmemory = '{'9' * 400} GiB'\n", "is not a size.", ""),
+        ("[instance]\ndisk = -1\n", "line 2: A disk with -1 bytes of room is not possible.", "16 MiB"),
+        ("[instance]\ndisk = '2000000 GiB'\n", "line 2: A disk with", ""),
+        ("[run]\nworkloads = ['mmory']\n", "line 2: There is no workload named `mmory`.", "Did you mean `memory`?"),
+        ("[run]\nsuite = 'fulll'\n", "line 2: There is no suite named `fulll`.", "Did you mean `full`?"),
+        ("[run]\nbaseline = 'x'\n", "line 2: The baseline `x` is no arm of this plan.", "There are"),
+        ("[run]\nmax_rounds = 0\n", "line 2: 0 rounds are not possible.", "From 1 to 10000"),
+        ("[run]\nmin_rounds = -3\n", "line 2: -3 rounds are not possible.", ""),
+        ("[run]\nmax_rounds = 10001\n", "line 2: 10001 rounds are not possible.", ""),
+        (f"[run]\nmax_rounds = {10**30}\n", "line 2: more than 10^20 rounds are not possible.", ""),
+        ("[run]\nmin_rounds = 9\nmax_rounds = 8\n", "line 2: min_rounds is more than max_rounds: 9 and 8.", ""),
+        ("[run]\nmax_time = 0\n", "line 2: A time limit of 0 s is not possible.", "--max-time"),
+        ("[run]\nmax_time = nan\n", "line 2: A time limit of nan s is not possible.", ""),
+        ("[run]\nmax_time = inf\n", "line 2: A time limit of inf s is not possible.", ""),
+        ("[run]\nmax_time = -1.5\n", "line 2: A time limit of -1.5 s is not possible.", ""),
+        ("[run]\nseed = -1\n", "line 2: The seed -1 is not possible.", "From 0"),
+        (f"[run]\nseed = {10**30}\n", "line 2: The seed more than 10^20 is not possible.", ""),
+        ("[[workload]]\nname = 'x'\n", "line 2: There is no workload named `x`.", "needs a `command`"),
+        (OWN * 2, "line 5: Two workloads are named `x`.", "name of its own"),
+        ("[[workload]]\nname = 'a b'\ncommand = 'x'\n", "line 2: `a b` is no name for a workload.", ""),
+        ("[[workload]]\nname = '../x'\ncommand = 'x'\n", "line 2: `../x` is no name for a workload.", ""),
+        ("[[workload]]\nname = ''\ncommand = 'x'\n", "line 2: `` is no name for a workload.", ""),
+        ("[[workload]]\nname = 'stop'\ncommand = 'x'\n", "line 2: Tare has a `stop` already.", ""),
+        ("[[workload]]\nname = 'redis'\ncommand = 'x'\n", "line 2: Tare has a `redis` already.", ""),
+        ("[[workload]]\nname = 'x'\ncommand = ' '\n", "line 3: `command` is empty.", ""),
+        ('[[workload]]\nname = "x"\ncommand = "a\\u0000"\n', "line 3: command is too long, or holds a NUL", ""),
+        (f"{OWN}setup = '{'é' * 30_000}'\n", "line 4: setup is too long, or holds a NUL", ""),
+        (f"{OWN}packages = ['gcc', '--x,y']\n", "line 4: `--x,y` is no name of a package.", ""),
+        (f"{OWN}deadline = 0\n", "line 4: A deadline of 0 s is not possible.", ""),
+        (f"{OWN}deadline = nan\n", "line 4: A deadline of nan s is not possible.", ""),
+        (f"{OWN}unit = 'B'\n", "line 4: `unit` needs a `pattern`", ""),
+        (f"{OWN}pattern = '('\n", "line 4: `pattern` is no regular expression", ""),
+        (f"{OWN}pattern = 'a{{99999999999999}}'\n", "line 4: `pattern` is no regular expression", ""),
+        (f"{OWN}pattern = 'x'\n", "line 4: `pattern` has no group", ""),
+        (f"{OWN}pattern = '(x)'\n", "line 4: A value needs its `unit`, and which is `better`.", ""),
+        (f"{OWN}pattern = '(x)'\nbetter = 'lower'\nunit = ''\n", "line 6: `` is no unit.", ""),
+        (f"{OWN}better = 'more'\n", "line 4: better cannot be `more`.", ""),
+        (f"{OWN}params = {{ a = 1 }}\n", "line 4: A workload of your own has no `params`.", "command"),
+        (f"{OWN}blocks = 0\n", "line 4: 0 blocks are not possible", ""),
+        (f"{REDIS}pattern = 'x'\n", "line 3: `pattern` is for a workload of your own", ""),
+        (f"{REDIS}params = {{ conections = 1 }}\n", "has no parameter `conections`.", "Did you mean `connections`?"),
+        (f"{REDIS}params = {{ connections = 'x' }}\n", "line 3: connections must be a whole number from 1, or a", ""),
+        (f"{REDIS}params = {{ connections = [1, 0] }}\n", "line 3: connections must be a whole number from 1", ""),
+        (f"{REDIS}params = {{ connections = true }}\n", "line 3: connections must be a whole number from 1", ""),
+        (f"{REDIS}params = {{ connections = [] }}\n", "line 3: connections must be", ""),
+        (f"{REDIS}params = {{ connections = {10**30} }}\n", "line 3: connections must be", ""),
+        (f"{REDIS}params = {{ operation = 'gett' }}\n", "line 3: operation cannot be `gett`.", "Did you mean `get`?"),
+        (f"{REDIS}params.operation = 1\n", 'line 3: operation must be "get" or "set"', ""),
+        (f"{REDIS}params.connections = [1, 1]\n", "The workload `redis", ""),
+        (f"{REDIS}params.connections = {list(range(1, 102))}\n", "line 3: These are too many cells", ""),
+        ("[[workload]]\nname = 'boot'\nblocks = 1\n", "line 1: `boot` is in every block", ""),
+        ("[[workload]]\nname = 'memory'\ntogether = true\n", "line 3: `memory` is read on an instance that", ""),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named_with_the_nearest_word(text: str, brief: str, hint: str) -> None:
+def test_what_is_wrong_is_named_with_its_line_and_the_nearest_word(text: str, brief: str, hint: str) -> None:
     error = refused(text)
     assert brief in error.brief
+    assert error.brief.startswith("plan.toml, line ") or "fake" in brief
     assert hint in error.hint
     assert error.exit_status == 2
+    assert len(str(error)) < 500
+
+
+@pytest.mark.parametrize(
+    "text", ["[run\n", "x = ", "[" * 50, "a = " + "[" * 5000, "a = " + "9" * 5000, "\0", "a = 1\na = 2"]
+)
+def test_what_is_no_toml_is_said_with_what_prints_some(text: str) -> None:
+    error = refused(text)
+    assert error.brief == "plan.toml is not TOML."
+    assert error.details
+    assert "tare plan --toml" in error.hint
+
+
+def test_a_value_from_the_command_line_is_not_said_to_stand_in_the_file() -> None:
+    path = file(WHOLE)
+    for wrong in (
+        {"rounds": 0},
+        {"max_time": -1},
+        {"seed": -1},
+        {"baseline": "x"},
+        {"suite": "x"},
+        {"workloads": ["x"]},
+    ):
+        with pytest.raises(UsageError) as caught:
+            config.configure(Options(plan=path, **wrong))  # type: ignore[arg-type]
+        assert "plan.toml" not in caught.value.brief
 
 
 def test_what_is_no_plan_file_at_all() -> None:
-    for path, words in ((Path("none.toml"), "cannot be read"), (Path(), "is a folder")):
-        with pytest.raises(UsageError, match=words):
-            config.configure(Options(plan=path))
-    Path("bytes").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="is not text"):
-        config.configure(Options(plan=Path("bytes")))
-    Path("large").write_text("#" * (config.MAX_PLAN_BYTES + 1))
-    with pytest.raises(UsageError, match="too large"):
-        config.configure(Options(plan=Path("large")))
+    os.mkfifo("pipe")
+    Path("loop").symlink_to("nowhere")
+    Path("bytes").write_bytes(b"a = 1\n\xff\xfe\x00")
+    Path("latin").write_bytes("# Überlänge\n".encode("latin-1"))
+    with Path("large").open("wb") as large:
+        large.truncate(100 << 20)
+    for path, words in (
+        ("none.toml", "cannot be read"),
+        ("x" * 10_000, "cannot be read"),
+        (".", "is a folder"),
+        ("pipe", "is no regular file"),
+        ("/dev/zero", "is no regular file"),
+        ("loop", "cannot be read"),
+        ("bytes", "line 2: this is not text in UTF-8"),
+        ("latin", "line 1: this is not text in UTF-8"),
+        ("large", "is too large"),
+    ):
+        with pytest.raises(UsageError, match=words) as caught:
+            config.configure(Options(plan=Path(path)))
+        assert caught.value.hint
+
+
+def test_an_empty_plan_is_the_default_one() -> None:
+    assert config.configure(Options(plan=file(""), seed=1)).plan == config.configure(Options(seed=1)).plan
+    Path("bom.toml").write_bytes(b"\xef\xbb\xbf[run]\r\nseed = 4\r\n")
+    assert config.configure(Options(plan=Path("bom.toml"))).plan.seed == 4
+
+
+def test_a_plan_in_the_folder_that_cannot_be_read_is_not_passed_over() -> None:
+    Path(config.PLAN_FILE).symlink_to("nowhere")
+    with pytest.raises(UsageError, match="cannot be read"):
+        config.configure(Options())
 
 
 def test_an_unknown_suite() -> None:
@@ -191,12 +326,229 @@ def test_an_unknown_suite() -> None:
     ("text", "size"), [("1024", 1024), ("1k", 1024), ("1.5 MiB", 3 << 19), ("2G", 2 << 30), (" 3 KiB ", 3072)]
 )
 def test_sizes(text: str, size: int) -> None:
-    assert config._bytes("memory", text) == size
+    assert config._bytes("memory", text, Lines(), ()) == size
 
 
-def test_a_plan_as_text_is_the_same_plan() -> None:
-    options = Options(
-        drivers=["native", "docker"], workloads=["memory"], rounds=9, seed=5, max_time=60, accelerator="tcg"
-    )
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(drivers=["native", "docker"], workloads=["memory"], rounds=9, seed=5, max_time=60, accelerator="tcg"),
+        Options(quick=True),
+        Options(quick=True, rounds=3),
+        Options(suite="full"),
+        Options(suite="throughput", max_time=0.1 + 0.2),
+        Options(drivers=["fake"], workloads=["boot"]),
+    ],
+)
+def test_a_plan_as_text_is_the_same_plan(options: Options) -> None:
     plan = config.configure(options).plan
     assert config.configure(Options(plan=file(config.as_toml(plan)))).plan == plan
+
+
+def test_what_the_usual_names_say_is_not_spelt_out() -> None:
+    for options in (Options(), Options(suite="full"), Options(suite="quick")):
+        assert "[[workload]]" not in config.as_toml(config.configure(options).plan)
+
+
+NAMES = st.text(
+    st.characters(exclude_categories=["C", "Z"], exclude_characters="/"), min_size=1, max_size=config.MAX_NAME
+).filter(lambda name: name.isprintable() and name not in registry.names(registry.DRIVERS))
+SPECS = st.builds(
+    Spec,
+    vcpus=st.integers(1, CPUS),
+    memory=st.integers(64 << 20, 128 << 20),
+    disk=st.just(1 << 28),
+    cache=st.sampled_from(["auto", "writeback", "none"]),
+)
+ARMS = st.lists(
+    st.builds(
+        Arm,
+        name=NAMES,
+        driver=st.just("tests-only"),
+        options=st.dictionaries(
+            st.sampled_from(["a", "b c", 'q"', "é"]), st.text(min_size=1).filter(str.isprintable), max_size=3
+        ),
+        spec=SPECS,
+    ),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda arm: arm.name,
+)
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+COMMANDS = TEXT.filter(lambda text: bool(text.strip()))
+TIMED = st.builds(
+    OwnWorkload,
+    command=COMMANDS,
+    setup=TEXT,
+    deadline=st.floats(0.001, config.MAX_SECONDS),
+    packages=st.lists(st.from_regex(r"[a-z0-9][a-z0-9+.-]{1,9}", fullmatch=True), max_size=3),
+)
+VALUED = st.builds(
+    OwnWorkload,
+    command=COMMANDS,
+    pattern=TEXT.map(lambda text: f"({re.escape(text)})"),
+    unit=st.text(min_size=1, max_size=9).filter(lambda text: text.isprintable() and bool(text.strip())),
+    better=st.sampled_from(["lower", "higher"]),
+)
+OWNS = st.lists(
+    st.builds(
+        WorkloadPlan,
+        name=st.from_regex(r"own-[A-Za-z0-9_-]{1,9}", fullmatch=True),
+        blocks=st.none() | st.integers(1, 99),
+        together=st.booleans(),
+        own=TIMED | VALUED,
+    ),
+    max_size=2,
+    unique_by=lambda each: each.name,
+)
+REDISES = st.lists(
+    st.builds(
+        WorkloadPlan,
+        name=st.just("redis"),
+        params=st.fixed_dictionaries(
+            {"operation": st.sampled_from(["get", "set"]), "connections": st.integers(1, config.MAX_PARAMETER)}
+        ),
+        blocks=st.none() | st.integers(1, 99),
+        together=st.booleans(),
+        sized=st.just(True),
+    ),
+    max_size=3,
+    unique_by=lambda each: each.key,
+)
+
+
+class WithOptions(FakeDriver):
+    """A driver with names of options that need quoting."""
+
+    OPTIONS: ClassVar[Mapping[str, str]] = {"a": "", "b c": "", 'q"': "", "é": ""}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    arms=ARMS,
+    workloads=st.tuples(REDISES, OWNS).map(lambda found: [*found[0], *found[1]]),
+    rounds=st.integers(1, config.MAX_ROUNDS),
+    seed=st.integers(0, config.MAX_SEED),
+    max_time=st.none() | st.floats(0.001, config.MAX_SECONDS),
+    accelerator=st.sampled_from(["auto", "kvm", "tcg"]),
+)
+def test_any_plan_as_text_is_the_same_plan(
+    monkeypatch: pytest.MonkeyPatch, arms: list[Arm], workloads: list[WorkloadPlan], rounds: int, **run: Any
+) -> None:
+    known = registry.names
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "driver", lambda name, options=None: WithOptions())
+        patch.setattr(registry, "names", lambda group: [*known(group), "tests-only"])
+        plan = Plan(
+            arms=arms,
+            workloads=[WorkloadPlan(name="boot"), *workloads],
+            baseline=arms[-1].name,
+            rounds=rounds,
+            throughput_rounds=rounds if any(each.together for each in workloads) else 0,
+            **run,
+        )
+        assert config.configure(Options(plan=file(config.as_toml(plan)))).plan == plan
+
+
+def test_a_workload_of_ones_own() -> None:
+    text = """
+[[workload]]
+name = "compress"
+command = "xz -k /tmp/x"
+setup = "head -c 1000 /dev/urandom >/tmp/x"
+packages = ["xz-utils", "tar"]
+deadline = 30
+
+[[workload]]
+name = "score"
+command = "bench"
+pattern = 'score: ([0-9.]+)'
+unit = "1/s"
+better = "higher"
+packages = ["bench", "tar"]
+blocks = 4
+together = false
+"""
+    plan = config.configure(Options(plan=file(text))).plan
+    boot, timed, score = plan.workloads
+    assert (boot.name, timed.name, score.name) == ("boot", "compress", "score")
+    assert timed.own == OwnWorkload(
+        command="xz -k /tmp/x",
+        setup="head -c 1000 /dev/urandom >/tmp/x",
+        packages=["xz-utils", "tar"],
+        deadline=30,
+    )
+    assert (timed.together, timed.blocks, score.together, score.blocks) == (True, None, False, 4)
+    assert plan.packages == ["bench", "tar", "xz-utils"]
+    assert plan.throughput_rounds == plan.rounds
+    chosen = config.configure(Options(plan=Path("plan.toml"), workloads=["score"])).plan
+    assert ([each.name for each in chosen.workloads], chosen.packages) == (["boot", "score"], ["bench", "tar"])
+    assert chosen.throughput_rounds == 0
+    quick = config.configure(Options(plan=Path("plan.toml"), quick=True)).plan
+    assert [(each.blocks, each.together) for each in quick.workloads[1:]] == [(6, False), (4, False)]
+
+
+def test_a_list_of_values_is_a_sweep() -> None:
+    text = "[run]\nworkloads = ['disk', 'redis']\n[[workload]]\nname = 'redis'\nblocks = 3\n"
+    text += "params = { connections = [1, 100], operation = ['get', 'set'] }\n"
+    plan = config.configure(Options(plan=file(text))).plan
+    assert [each.name for each in plan.workloads] == ["boot", "disk", *["redis"] * 4]
+    found = [(each.params["connections"], each.params["operation"], each.blocks) for each in plan.workloads[2:]]
+    assert found == [(1, "get", 3), (1, "set", 3), (100, "get", 3), (100, "set", 3)]
+    one = config.configure(Options(plan=file("[[workload]]\nname = 'redis'\nparams.connections = 7\n"))).plan
+    assert [each.params for each in one.workloads[1:]] == [{"operation": "get", "connections": 7}]
+
+
+def test_a_suite_of_the_file_and_its_own_workloads_are_one_plan() -> None:
+    text = f"[run]\nsuite = 'footprint'\n{OWN}"
+    assert [each.name for each in config.configure(Options(plan=file(text))).plan.workloads][1:] == [
+        "memory",
+        "disk",
+        "x",
+    ]
+    chosen = config.configure(Options(plan=Path("plan.toml"), suite="boot")).plan
+    assert [each.name for each in chosen.workloads] == ["boot"]
+
+
+def test_options_of_an_arm_are_those_of_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(name: str) -> FakeDriver:
+        return WithAccelerator()
+
+    text = "[[arm]]\ndriver = 'fake'\n[[arm]]\ndriver = 'fake'\nname = 'b'\noptions = { %s }\n"
+    monkeypatch.setattr(registry, "driver", made)
+    plan = config.configure(Options(plan=file(text % "accelerator = 'tcg', uri = 'x'"))).plan
+    assert [arm.options for arm in plan.arms] == [{}, {"accelerator": "tcg", "uri": "x"}]
+    for wrong, words in (
+        ("urii = 'x'", "has no option `urii`"),
+        ("uri = 1", "must be text"),
+        ("uri = ''", "must be text"),
+        ("uri = 'a\tb'", "must be text"),
+        ("accelerator = 'tgc'", "accelerator cannot be `tgc`"),
+    ):
+        error = refused(text % wrong)
+        assert words in error.brief
+        assert error.brief.startswith("plan.toml, line 6: ")
+    assert refused(text % "urii = 'x'").hint == "Did you mean `uri`?"
+
+
+class WithAccelerator(FakeDriver):
+    """A driver with options as the one for guests has them."""
+
+    OPTIONS: ClassVar[Mapping[str, str]] = {"accelerator": "", "uri": ""}
+
+
+def test_without_options_no_driver_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(name: str) -> None:
+        raise AssertionError(name)
+
+    monkeypatch.setattr(registry, "driver", never)
+    config.configure(Options(plan=file(WHOLE)))
+
+
+def test_the_address_of_a_libvirt_is_for_the_arms_that_name_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "driver", lambda name: WithAccelerator())
+    text = f"{KVM}{KVM}name = 'own'\noptions = {{ uri = 'a' }}\n[[arm]]\ndriver = 'docker'\n"
+    plan = config.configure(Options(plan=file(text), libvirt_uri="qemu:///system")).plan
+    assert [arm.options for arm in plan.arms] == [{"uri": "qemu:///system"}, {"uri": "a"}, {}]
+    with pytest.raises(UsageError, match="no arm of this plan has it"):
+        config.configure(Options(drivers=["docker"], libvirt_uri="qemu:///system"))

@@ -6,15 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
-from tare_bench.drivers import docker_images, private_engine
+from tare_bench.drivers import docker_endpoint, docker_images, private_engine
 
 
 @pytest.mark.parametrize(("name", "needed"), [("aaaaaaaaaaaaaaaa", False), ("bbbbbbbbbbbbbbbb", True)])
 def test_a_private_engines_copy_is_counted_until_it_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, needed: bool
 ) -> None:
-    monkeypatch.delenv("DOCKER_HOST", raising=False)
-    monkeypatch.setattr(docker_images, "SOCKET", tmp_path / "none")
+    def nobody(options: object) -> None:
+        raise docker_endpoint.NoEngine("No Docker engine answers.")
+
+    monkeypatch.setattr(docker_endpoint, "find", nobody)
     monkeypatch.setattr(private_engine, "possible", lambda: True)
     monkeypatch.setenv("TARE_STATE", str(tmp_path))
     book = tmp_path / "docker/image/overlay2/repositories.json"

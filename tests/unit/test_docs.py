@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
-from tare_bench import Driver, Instance, config, registry
+from tare_bench import Driver, Instance, config, planfile, registry
 from tare_bench.cli import COMMANDS, cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +26,7 @@ README_ORDER = (
     r"^<!-- /numbers -->$",
     r"the KVM path is shown by a boot sector only\.",
     r"^## Commands$",
+    r"^## Plan files$",
     r"^## What you get without root, KVM or Docker$",
     r"^## Why not a script$",
     r"in 52 % of cases",
@@ -178,11 +179,16 @@ def test_the_worked_driver_leaves_nothing_of_the_port_out() -> None:
     assert driver().name in text.partition("tare.drivers")[2]
 
 
-def test_the_plan_file_in_the_readme_is_one(tmp_path: Path) -> None:
+def test_the_plan_file_in_the_readme_is_one_and_shows_every_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = README.read_text()
     path = tmp_path / "plan.toml"
-    path.write_text(next(body for language, body in _FENCE.findall(README.read_text()) if language == "toml"))
-    found = config.read(path)
-    known = registry.names(registry.DRIVERS)
-    assert found.arm
-    assert all(arm.driver in known for arm in found.arm)
-    assert found.run.baseline in {arm.name or arm.driver for arm in found.arm}
+    path.write_text(next(body for language, body in _FENCE.findall(text) if language == "toml"))
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(4)))
+    plan = config.configure(config.Options(plan=path)).plan
+    path.write_text(config.as_toml(plan))
+    assert config.configure(config.Options(plan=path)).plan == plan
+    section = text.partition("## Plan files")[2].partition("\n## ")[0]
+    keys = {key for table in planfile.TABLES.values() for key in table.__struct_fields__}
+    assert not [key for key in keys if not re.search(rf"\b{key}\b", section)]

@@ -12,6 +12,7 @@ from tare_bench.cli import ready
 from tare_bench.cli.check import check
 from tare_bench.driver import Driver
 from tare_bench.errors import DriverUnavailable, UsageError
+from tare_bench.model import Arm, Spec
 from tare_bench.workloads import Workload
 
 
@@ -78,11 +79,12 @@ def test_a_broken_driver_costs_the_others_nothing() -> None:
     assert "broken: cannot run" in result.output
     assert "native: " in result.output
     assert CliRunner().invoke(check, ["broken"], standalone_mode=False).return_value == 3
-    able, notices = ready._able(["broken", "fake"], frozenset())
-    assert list(able) == ["fake"]
+    arms = [Arm(name=name, driver=name, spec=Spec(vcpus=1, memory=1 << 29)) for name in ("broken", "fake")]
+    uses, notices = ready._uses(arms, frozenset())
+    assert [use.driver.name for use in uses] == ["fake"]
     assert [notice.subject for notice in notices if notice.code == "left-out"] == ["broken"]
     with pytest.raises(DriverUnavailable):
-        ready._able(["broken", "fake"], frozenset({"broken"}))
+        ready._uses(arms, frozenset({"broken"}))
 
 
 def test_every_metric_is_defined_once_and_in_words() -> None:

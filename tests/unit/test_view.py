@@ -372,3 +372,26 @@ def test_a_notice_is_shown_once() -> None:
 def test_the_view_is_the_same_for_the_same_run() -> None:
     assert view(_analyse(build())) == view(_analyse(build()))
     assert view(_analyse(build())) != view(_analyse(build(replace(Setting(), seed=8))))
+
+
+def test_an_arm_is_told_what_its_own_drivers_options_came_to() -> None:
+    run = build()
+    arms = [
+        msgspec.structs.replace(arm, driver="kvm", options={"uri": arm.name} if arm.name == "docker" else {})
+        for arm in run.manifest.plan.arms
+    ]
+    arms = [msgspec.structs.replace(arm, name={"docker": "mine"}.get(arm.name, arm.name)) for arm in arms]
+    plan = msgspec.structs.replace(run.manifest.plan, arms=arms, baseline="mine")
+    drivers = {"kvm": {"uri": "embedded"}, "mine": {"uri": "of the host"}}
+    manifest = msgspec.structs.replace(run.manifest, plan=plan, drivers=drivers)
+    assert [manifest.described(arm)["uri"] for arm in arms if arm.name in drivers] == ["of the host", "embedded"]
+    found = view(analyse(msgspec.structs.replace(run, manifest=manifest, trials=[]), METRICS, PRIMARY))
+    technology = next(row for row in found.seed.rows if row.id == "seed-technology")
+    shown = {
+        head.arm: [entry.note for entry in cell]
+        for head, cell in zip(found.seed.columns, technology.cells, strict=True)
+    }
+    assert "uri of the host" in shown["mine"]
+    assert "uri embedded" in shown["kvm"]
+    titles = [title for title, _ in found.facts]
+    assert {"Driver kvm", "Driver of mine"} <= set(titles)
