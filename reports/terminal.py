@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 _STYLES = {"better": "blue", "worse": "dark_orange", "same": "bold", "alarm": "bold red", "open": "", "none": "dim"}
 
 
-def render_terminal(analysis: Analysis, console: Console) -> None:
-    """Print the report. Colour and width are the console's; nothing is said by colour alone."""
+def render_terminal(analysis: Analysis, console: Console, *, whole: bool = True) -> None:
+    """Print the report. Colour and width are the console's; nothing is said by colour alone.
+
+    Without `whole` only the rows that the workloads are run for are printed: about two screens.
+    """
     from rich.text import Text
 
     page = view(analysis)
@@ -34,9 +37,29 @@ def render_terminal(analysis: Analysis, console: Console) -> None:
     console.print(_badges(page))
     for table in page.tables:
         console.print()
-        console.print(_table(table))
+        _print_table(console, table, whole=whole)
+    if not whole:
+        console.print(Text(_LEFT_OUT, style="dim"))
     for notice in page.notices:
         console.print(_notice(notice))
+
+
+_LEFT_OUT = "Other moments, other kinds of memory and the host's CPU time for each unit of work are on the page."
+
+
+def _print_table(console: Console, table: Table, *, whole: bool) -> None:
+    from rich.text import Text
+
+    rows = [row for row in table.rows if whole or row.lead]
+    if rows:
+        console.print(_table(table, rows, whole=whole))
+    else:
+        console.print(Text(table.title, style="bold"))
+    for alert in table.alerts:
+        console.print(Text(alert, style="bold red"))
+    for note in table.notes if rows else ():
+        if note.startswith("Not enough data"):
+            console.print(Text(note, style="dim"))
 
 
 def _badges(page: Page) -> Text:
@@ -47,7 +70,7 @@ def _badges(page: Page) -> Text:
     return Text("  ").join(parts)
 
 
-def _table(table: Table) -> RichTable:
+def _table(table: Table, rows: list[TableRow], *, whole: bool) -> RichTable:
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -57,7 +80,7 @@ def _table(table: Table) -> RichTable:
     for column in table.columns:
         notes = [note for note in (column.driver, "baseline" if column.baseline else "", column.label) if note]
         drawn.add_column(Text("\n".join([column.name, *notes])), overflow="fold")
-    for row in table.rows:
+    for row in rows:
         drawn.add_row(_head(row), *(_cell(cell) for cell in row.cells))
     return drawn
 

@@ -117,7 +117,7 @@ def summary(found: Analysis) -> dict[str, Any]:
         "trials": dict(found.outcomes),
         "cells": list(found.cells),
         "comparisons": list(found.comparisons),
-        "notices": run.notices,
+        "notices": [*run.notices, *found.notices],
     }
 
 
