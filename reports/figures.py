@@ -14,12 +14,13 @@ from math import exp, log
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
-from .view_charts import BESIDE, MILESTONES, NOT_THERE, Forest, Lot, Series, Strip, Sweep, Waterfall
+from .view_charts import BESIDE, MILESTONES, NOT_THERE, Forest, Line, Lot, Series, Strip, Sweep, Waterfall
 from .view_format import quantity, short
 from .view_marks import ratio_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.transforms import Transform
 
@@ -149,15 +150,21 @@ def _lanes(axes: Axes, names: Sequence[tuple[str, str]]) -> None:
     axes.set_axisbelow(True)
 
 
-def _time_axis(axes: Axes, log: bool, unit: str) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
+def _time_axis(axes: Axes, log: bool, unit: str, values: Sequence[float]) -> None:
     if log:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0,), numticks=12))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        _log_ticks(axes.xaxis, values)
     axes.set_xlabel(f"{unit}, logarithmic" if log else unit)
+
+
+def _log_ticks(axis: Axis, values: Sequence[float]) -> None:
+    """Powers of ten; where these are few, twos and fives between them."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    few = max(values, default=1.0) < 300 * min(values, default=1.0)
+    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=12))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _legend(axes: Axes) -> None:
@@ -185,6 +192,7 @@ def _forest(axes: Axes, data: Forest) -> None:
     for place, lot in enumerate(data.lots):
         edges = (1 / (1 + lot.region), 1 + lot.region)
         axes.fill_betweenx([place - 0.5, place + 0.5], *edges, color=LINE, alpha=0.6, linewidth=0, zorder=1)
+        axes.axhline(place + 0.5, color=LINE, linewidth=0.6, zorder=1)
     axes.axvline(1.0, color=MUTED, linewidth=0.8, zorder=2)
     step = 0.6 / max(1, len(data.arms))
     for order, ((arm, label), colour) in enumerate(zip(data.arms, data.places, strict=True)):
@@ -236,36 +244,38 @@ def _ratio_axis(axes: Axes, data: Forest) -> None:
 
 
 def _sweep(axes: Axes, data: Sweep) -> None:
-    from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, NullLocator
 
     axes.set_xscale("log")
     axes.set_xticks(data.values, data.names)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(data.parameter)
+    for place, line in enumerate(data.lines):
+        _line(axes, data, line, place)
     if data.log:
         axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    for place, line in enumerate(data.lines):
-        found = [
-            (x, y) for x, y in zip(data.values, line.medians, strict=True) if y is not None and (y > 0 or not data.log)
-        ]
-        if not found:
-            continue
-        style: dict[str, Any] = {"color": ARMS[place % 6]}
-        x, y = [x for x, _ in found], [y for _, y in found]
-        axes.plot(
-            x, y, marker=SHAPES[place % 6], markersize=6, linewidth=1.4, label=_name(line.arm, line.label), **style
-        )
-        for at, low, high in zip(data.values, line.lows, line.highs, strict=True):
-            if low is not None and high is not None and (low > 0 or not data.log):
-                axes.plot([at, at], [low, high], linewidth=1.6, alpha=0.7, **style)
-    if not data.log:
+        _log_ticks(axes.yaxis, [y for line in data.lines for y in line.medians if y])
+    else:
         axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_ylabel(f"{data.unit}{', logarithmic' if data.log else ''}")
     axes.grid(axis="y")
-    axes.tick_params(axis="y", length=0, labelcolor=MUTED)
+    axes.tick_params(axis="y", length=0, which="both", labelcolor=MUTED)
     _legend(axes)
+
+
+def _line(axes: Axes, data: Sweep, line: Line, place: int) -> None:
+    """One arm's medians, with their intervals as bars."""
+    style: dict[str, Any] = {"color": ARMS[place % 6]}
+    found = [(x, y) for x, y in zip(data.values, line.medians, strict=True) if y is not None]
+    if not found:
+        return
+    x, y = [x for x, _ in found], [y for _, y in found]
+    name = _name(line.arm, line.label)
+    axes.plot(x, y, marker=SHAPES[place % 6], markersize=6, linewidth=1.4, label=name, **style)
+    for at, low, high in zip(data.values, line.lows, line.highs, strict=True):
+        if low is not None and high is not None and (low > 0 or not data.log):
+            axes.plot([at, at], [low, high], linewidth=1.6, alpha=0.7, **style)
 
 
 def _edge(axes: Axes) -> Transform:
@@ -277,7 +287,7 @@ def _edge(axes: Axes) -> Transform:
 
 def _waterfall(axes: Axes, data: Waterfall) -> None:
     _lanes(axes, [(lane.arm, lane.label) for lane in data.lanes])
-    _time_axis(axes, data.log, "ms since the request")
+    _time_axis(axes, data.log, "ms since the request", [x for lane in data.lanes for x in lane.moments.values()])
     styles = dict(zip((*MILESTONES, BESIDE), ("|", "4", "v", "^", "o", "D", "x"), strict=True))
     names = dict(zip((*MILESTONES, BESIDE), map(short, data.titles), strict=True))
     for place, lane in enumerate(data.lanes):
@@ -328,7 +338,7 @@ def _thinned(values: Sequence[float]) -> list[int]:
 
 def _strip(axes: Axes, data: Strip) -> None:
     _lanes(axes, [(series.arm, series.label) for series in data.series])
-    _time_axis(axes, data.log, f"{data.unit}; {data.better}")
+    _time_axis(axes, data.log, f"{data.unit}; {data.better}", [x for each in data.series for x in each.values])
     for place, series in enumerate(data.series):
         chosen = _thinned(series.values)
         # Points are spread by their place in the run: no dice, and neighbours in time don't hide each other.

@@ -136,9 +136,10 @@ def _planned(analysis: Analysis, workload: WorkloadPlan) -> Planned:
     plan, trials = analysis.run.manifest.plan, _trials_of(analysis, workload)
     row = Row(metric="", workload=workload.name, params=canonical(workload.params))
     kind = "throughput" if workload.together else "boot"
+    times, measured = plan.times(workload), len({trial.block for trial in trials})
     return Planned(
         name=", ".join([one_line(workload.name), *parameter_words(row)]),
-        blocks=f"{plan.times(workload)} of {kind}",
+        blocks=f"{times} of {kind}{f', {measured} measured' if measured < times else ''}",
         work=_work(analysis, workload, trials) or "–",
         cache=_cache(trials) or "–",
     )

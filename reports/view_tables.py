@@ -180,7 +180,8 @@ def _notes(common: _Common, compared: list[Comparison]) -> tuple[str, ...]:
     if levels:
         rest = f", those marked exploratory at {percent(EXPLORATORY_LEVEL)}" if others else ""
         notes.append(f"Comparisons of primary metrics have their interval at {percent(max(levels))}{rest}.")
-    notes += [f"Not enough data, where no other reason is given: {reason}." for reason in common.told]
+    if common.told:
+        notes.append(f"Not enough data, where no other reason is given: {'. '.join(common.told)}.")
     if any(item.verdict == "not compared: emulated" for item in compared):
         notes.append(f"Not compared: emulated. {EMULATED_MEMORY}")
     return tuple(notes)
@@ -211,7 +212,9 @@ def _row(analysis: Analysis, row: Row, common: _Common) -> TableRow:
     metric, heads = analysis.metrics[row.metric], common.heads
     cells = {head.arm: analysis.cell(row, head.arm) for head in heads}
     compared = {head.arm: analysis.comparison(row, head.arm) for head in heads}
-    unit = unit_for(metric.unit, [cell.median.value for cell in cells.values() if cell and cell.median])
+    # All cells of a metric have one unit, so that Redis at 1 and at 50 connections can be read down the column.
+    alike = [cell.median.value for cell in analysis.cells if cell.row.metric == row.metric and cell.median]
+    unit = unit_for(metric.unit, alike)
     primary, minor = analysis.primary.get(row.workload) == row.metric, row.metric.endswith(COST)
     lead = leads(analysis, row) or row.workload not in analysis.primary
     shown = Shown(

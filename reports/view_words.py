@@ -152,8 +152,9 @@ def _throughput(analysis: Analysis, arm: str, *, primary: bool) -> str:
     name, against = arm_name(analysis, arm), arm_name(analysis, analysis.run.manifest.plan.baseline)
     if not decided:
         reasons = [item.reason for item in found if item.verdict == "not enough data" and item.reason]
-        nothing = "nothing is decided" if not reasons else f"there is not enough data: {reasons[0]}"
-        return f"Of the throughput of {name}, compared with {against}, {nothing}."
+        if not reasons:
+            return f"In throughput nothing is decided between {name} and {against}."
+        return f"There is not enough data to compare the throughput of {name} with that of {against}: {reasons[0]}."
     one = " in one cell only" if len(found) == 1 else ""
     parts = [part for verdict in _RATES if (part := _rates(analysis, verdict, found))]
     return f"{prefix}Throughput of {name}, compared with {against}{one}: {'; '.join(parts)}."

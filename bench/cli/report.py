@@ -137,7 +137,7 @@ def finish(folder: Path, *, as_json: bool, open_page: bool, quick: bool) -> int:
     if as_json:
         print_json(summary(found))
     else:
-        render_terminal(found, stdout())
+        render_terminal(found, stdout(), whole=False)
         _next_steps(folder, path, quick=quick)
     if open_page:
         webbrowser.open(path.resolve().as_uri())
