@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from . import stats
 from .compare import (
@@ -24,7 +27,7 @@ from .compare import (
     half_width,
 )
 from .metrics import FLOOR, Metric
-from .model import Record, Run, Trial, canonical
+from .model import Notice, Record, Run, Trial, canonical
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +49,8 @@ class Analysis(Record, frozen=True, kw_only=True):
     """By arm: what was read as text from inside its instances."""
     outcomes: dict[str, int]
     """Measured trials by status."""
+    notices: list[Notice] = []
+    """What the comparisons themselves give reason to doubt; the run's own notices are not among them."""
 
     def cell(self, row: Row, arm: str) -> CellSummary | None:
         """The summary of an arm in a row; None where it was not measured at all."""
@@ -75,16 +80,18 @@ def analyse(run: Run, metrics: Mapping[str, Metric], primary: Mapping[str, str])
         if (row.workload, row.params, arm.name) in source.tried
     ]
     floors = _floors(run, frame)
+    against = partial(_against, source, cells, floors, _level(source, rows))
     return Analysis(
         run=run,
         metrics=known,
         primary=dict(primary),
         rows=rows,
         cells=cells,
-        comparisons=_comparisons(source, rows, cells, floors),
+        comparisons=against(rows, run.manifest.plan.baseline),
         floors=floors,
         facts=_facts(run),
         outcomes=dict(Counter(trial.status for trial in run.trials if trial.role == "measured")),
+        notices=_notices(source, rows, against),
     )
 
 
@@ -240,14 +247,21 @@ def _facts(run: Run) -> dict[str, dict[str, str]]:
     return facts
 
 
-def _comparisons(
-    source: _Source, rows: Sequence[Row], cells: Sequence[CellSummary], floors: Mapping[str, stats.Estimate]
+_Against = Callable[[Sequence[Row], str], list[Comparison]]
+"""Each arm against the one that is named, in these rows."""
+
+
+def _against(
+    source: _Source,
+    cells: Sequence[CellSummary],
+    floors: Mapping[str, stats.Estimate],
+    level: float,
+    rows: Sequence[Row],
+    baseline: str,
 ) -> list[Comparison]:
-    """Each arm against the baseline in each row; a row that one of the two has no trial of is left out."""
-    baseline = source.run.manifest.plan.baseline
+    """A row that one of the two has no trial of is left out."""
     found = {(cell.row, cell.arm): cell for cell in cells}
     arms = [arm.name for arm in source.run.manifest.plan.arms if arm.name != baseline]
-    level = stats.primary_level(_judged(source, rows, arms))
     return [
         compare(
             source.metrics[row.metric],
@@ -262,6 +276,40 @@ def _comparisons(
         and (row, baseline) in found
         and _both_have_it(source, found[row, baseline], found[row, arm])
     ]
+
+
+_STORAGE = "Suspect a page cache, or the disk's own: what was read or written may never have reached a disk."
+_CLOCK = "Suspect the instance's clock, or a host that was busy in native's turns: no instance outruns its own host."
+
+
+def _notices(source: _Source, rows: Sequence[Row], against: _Against) -> list[Notice]:
+    """Instances whose rate beats native by more than the region: by the verdict, never by the medians alone."""
+    rates = [row for row in rows if source.metrics[row.metric].unit.endswith("/s")]
+    drivers = {arm.name: arm.driver for arm in source.run.manifest.plan.arms}
+    natives = [arm for arm, driver in drivers.items() if driver == "native"]
+    return [
+        _faster(source.metrics[item.row.metric], item)
+        for native in natives
+        for item in against(rates, native)
+        if item.verdict == "faster/smaller" and drivers[item.arm] != "native"
+    ]
+
+
+def _faster(metric: Metric, item: Comparison) -> Notice:
+    params = "".join(f", {key} {value}" for key, value in msgspec.json.decode(item.row.params).items())
+    by = f"{item.effect.value:.3g} times its rate, from {item.pairs} pairs" if item.effect else ""
+    return Notice(
+        code="faster-than-native",
+        subject=item.arm,
+        message=f"{item.arm} beats {item.baseline} in {metric.title}{params}: {by}.",
+        hint=_STORAGE if metric.name.startswith("fio-") else _CLOCK,
+    )
+
+
+def _level(source: _Source, rows: Sequence[Row]) -> float:
+    """Of every primary pair's interval: one baseline's pairs share it."""
+    plan = source.run.manifest.plan
+    return stats.primary_level(_judged(source, rows, [arm.name for arm in plan.arms if arm.name != plan.baseline]))
 
 
 def _judged(source: _Source, rows: Sequence[Row], arms: Sequence[str]) -> int:

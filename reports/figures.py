@@ -10,14 +10,17 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from math import exp, log
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
-from .view_charts import BESIDE, MILESTONES, NOT_THERE, Series, Strip, Waterfall
+from .view_charts import BESIDE, MILESTONES, NOT_THERE, Forest, Line, Lot, Series, Strip, Sweep, Waterfall
 from .view_format import quantity, short
+from .view_marks import ratio_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.transforms import Transform
 
@@ -60,6 +63,17 @@ _SETTINGS = {
 def waterfall_svg(data: Waterfall, title: str) -> str:
     """The boot of every arm, milestone by milestone, on one time axis."""
     return _drawn("waterfall", title, 0.95 + 0.72 * len(data.lanes), lambda axes: _waterfall(axes, data))
+
+
+def forest_svg(data: Forest, title: str) -> str:
+    """The ratio of every rate to the baseline's, with its interval, on one logarithmic axis."""
+    height = 0.9 + len(data.lots) * (0.2 + 0.22 * len(data.arms))
+    return _drawn("forest", title, height, lambda axes: _forest(axes, data))
+
+
+def sweep_svg(data: Sweep, title: str) -> str:
+    """A rate over the parameter that was swept, a line for each arm."""
+    return _drawn(data.id, title, 3.2, lambda axes: _sweep(axes, data))
 
 
 def strip_svg(data: Strip, title: str) -> str:
@@ -136,15 +150,21 @@ def _lanes(axes: Axes, names: Sequence[tuple[str, str]]) -> None:
     axes.set_axisbelow(True)
 
 
-def _time_axis(axes: Axes, log: bool, unit: str) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
+def _time_axis(axes: Axes, log: bool, unit: str, values: Sequence[float]) -> None:
     if log:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0,), numticks=12))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        _log_ticks(axes.xaxis, values)
     axes.set_xlabel(f"{unit}, logarithmic" if log else unit)
+
+
+def _log_ticks(axis: Axis, values: Sequence[float]) -> None:
+    """Powers of ten; where these are few, twos and fives between them."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    few = max(values, default=1.0) < 300 * min(values, default=1.0)
+    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=12))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _legend(axes: Axes) -> None:
@@ -158,6 +178,106 @@ def _legend(axes: Axes) -> None:
         )  # fmt: skip
 
 
+def _name(arm: str, label: str) -> str:
+    """An arm in a legend; matplotlib leaves a name that begins with an underscore out of it."""
+    return f"\N{ZERO WIDTH SPACE}{short(arm)} ({label})" if label else f"\N{ZERO WIDTH SPACE}{short(arm)}"
+
+
+def _forest(axes: Axes, data: Forest) -> None:
+    axes.set_ylim(len(data.lots) - 0.4, -0.6)
+    axes.set_yticks(range(len(data.lots)), [short(lot.title, 44) for lot in data.lots])
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", length=3)
+    _ratio_axis(axes, data)
+    for place, lot in enumerate(data.lots):
+        edges = (1 / (1 + lot.region), 1 + lot.region)
+        axes.fill_betweenx([place - 0.5, place + 0.5], *edges, color=LINE, alpha=0.6, linewidth=0, zorder=1)
+        axes.axhline(place + 0.5, color=LINE, linewidth=0.6, zorder=1)
+    axes.axvline(1.0, color=MUTED, linewidth=0.8, zorder=2)
+    step = 0.6 / max(1, len(data.arms))
+    for order, ((arm, label), colour) in enumerate(zip(data.arms, data.places, strict=True)):
+        offset = (order - (len(data.arms) - 1) / 2) * step
+        _ratios(axes, data.lots, order, offset, colour, _name(arm, label))
+    _legend(axes)
+
+
+def _ratios(axes: Axes, lots: Sequence[Lot], order: int, offset: float, colour: int, name: str) -> None:
+    """One arm's dots; hollow where nothing is decided."""
+    style: dict[str, Any] = {"color": ARMS[colour % 6]}
+    low, high = axes.get_xlim()
+    for place, lot in enumerate(lots):
+        ratio = lot.ratios[order]
+        if ratio.effect is None or not low < ratio.effect.value < high:
+            continue
+        y, decided = place + offset, ratio.kind in ("better", "worse", "same")
+        if ratio.effect.low is not None and ratio.effect.high is not None:
+            ends = [max(low, ratio.effect.low), min(high, ratio.effect.high)]
+            axes.plot(ends, [y, y], linewidth=1.6, solid_capstyle="butt", zorder=3, **style)
+        fill = style["color"] if decided else PAPER
+        axes.plot(
+            [ratio.effect.value], [y], SHAPES[colour % 6], markersize=6.5, markerfacecolor=fill, zorder=4, **style
+        )
+    axes.plot([], [], SHAPES[colour % 6], markersize=6.5, label=name, **style)
+
+
+_RATIO_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+
+
+def _ratio_axis(axes: Axes, data: Forest) -> None:
+    """Logarithmic, with 1 on it; an interval without end runs off it and squeezes nothing."""
+    from matplotlib.ticker import NullLocator
+
+    effects = [ratio.effect for lot in data.lots for ratio in lot.ratios if ratio.effect]
+    shared = ratio_axis(effects)
+    axes.set_xscale("log")
+    axes.set_xlim(exp(shared.low), exp(shared.high))
+    kept: list[float] = []
+    for value in sorted(_RATIO_TICKS, key=lambda value: abs(log(value))):
+        inside = shared.low <= log(value) <= shared.high
+        if inside and all(abs(log(value / other)) > 0.07 * (shared.high - shared.low) for other in kept):
+            kept.append(value)
+    axes.set_xticks(sorted(kept), [f"{value:g}×" for value in sorted(kept)])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel(f"rate compared with {short(data.baseline)}, logarithmic; further right is faster")
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
+
+
+def _sweep(axes: Axes, data: Sweep) -> None:
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    axes.set_xscale("log")
+    axes.set_xticks(data.values, data.names)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel(data.parameter)
+    for place, line in enumerate(data.lines):
+        _line(axes, data, line, place)
+    if data.log:
+        axes.set_yscale("log")
+        _log_ticks(axes.yaxis, [y for line in data.lines for y in line.medians if y])
+    else:
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_ylabel(f"{data.unit}{', logarithmic' if data.log else ''}")
+    axes.grid(axis="y")
+    axes.tick_params(axis="y", length=0, which="both", labelcolor=MUTED)
+    _legend(axes)
+
+
+def _line(axes: Axes, data: Sweep, line: Line, place: int) -> None:
+    """One arm's medians, with their intervals as bars."""
+    style: dict[str, Any] = {"color": ARMS[place % 6]}
+    found = [(x, y) for x, y in zip(data.values, line.medians, strict=True) if y is not None]
+    if not found:
+        return
+    x, y = [x for x, _ in found], [y for _, y in found]
+    name = _name(line.arm, line.label)
+    axes.plot(x, y, marker=SHAPES[place % 6], markersize=6, linewidth=1.4, label=name, **style)
+    for at, low, high in zip(data.values, line.lows, line.highs, strict=True):
+        if low is not None and high is not None and (low > 0 or not data.log):
+            axes.plot([at, at], [low, high], linewidth=1.6, alpha=0.7, **style)
+
+
 def _edge(axes: Axes) -> Transform:
     """From the left edge to the right, 0 to 1, in the lane of the data."""
     from matplotlib.transforms import blended_transform_factory
@@ -167,7 +287,7 @@ def _edge(axes: Axes) -> Transform:
 
 def _waterfall(axes: Axes, data: Waterfall) -> None:
     _lanes(axes, [(lane.arm, lane.label) for lane in data.lanes])
-    _time_axis(axes, data.log, "ms since the request")
+    _time_axis(axes, data.log, "ms since the request", [x for lane in data.lanes for x in lane.moments.values()])
     styles = dict(zip((*MILESTONES, BESIDE), ("|", "4", "v", "^", "o", "D", "x"), strict=True))
     names = dict(zip((*MILESTONES, BESIDE), map(short, data.titles), strict=True))
     for place, lane in enumerate(data.lanes):
@@ -218,7 +338,7 @@ def _thinned(values: Sequence[float]) -> list[int]:
 
 def _strip(axes: Axes, data: Strip) -> None:
     _lanes(axes, [(series.arm, series.label) for series in data.series])
-    _time_axis(axes, data.log, f"{data.unit}; {data.better}")
+    _time_axis(axes, data.log, f"{data.unit}; {data.better}", [x for each in data.series for x in each.values])
     for place, series in enumerate(data.series):
         chosen = _thinned(series.values)
         # Points are spread by their place in the run: no dice, and neighbours in time don't hide each other.
@@ -249,10 +369,8 @@ def _order(axes: Axes, data: Strip) -> None:
             continue
         chosen = _thinned(series.values)
         x, y = [series.orders[index] for index in chosen], [series.values[index] / series.median for index in chosen]
-        name = f"{short(series.arm)} ({series.label})" if series.label else short(series.arm)
         style: dict[str, Any] = {"color": ARMS[place % 6], "markersize": 4.5, "linewidth": 0.8}
-        # matplotlib leaves a name that begins with an underscore out of the legend.
-        axes.plot(x, y, marker=SHAPES[place % 6], label=f"\N{ZERO WIDTH SPACE}{name}", **style)
+        axes.plot(x, y, marker=SHAPES[place % 6], label=_name(series.arm, series.label), **style)
     axes.axhline(1.0, color=MUTED, linewidth=0.8, zorder=1)
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.95), max(high, 1.05))

@@ -35,6 +35,13 @@ def render_html(analysis: Analysis) -> str:
         page=page,
         icon=_icon(page),
         waterfall_svg=drawn(figures.waterfall_svg, falls, "Boot milestones of every arm") if falls else "",
+        forest_svg=drawn(figures.forest_svg, page.forest, "Every rate compared with the baseline's")
+        if page.forest
+        else "",
+        sweep_svgs={
+            sweep.id: drawn(figures.sweep_svg, sweep, f"{sweep.title} over {sweep.parameter}, {sweep.unit}")
+            for sweep in page.sweeps
+        },
         strip_svgs={
             strip.id: drawn(figures.strip_svg, strip, f"Every value: {strip.title}, {strip.unit}")
             for strip in page.strips

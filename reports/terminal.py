@@ -5,6 +5,7 @@ Every text is put in as text: neither markup nor an escape sequence in a name do
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from tare_bench.analysis import Analysis
@@ -12,7 +13,7 @@ from tare_bench.analysis import Analysis
 from .view import Badge, Page, view
 from .view_cells import TableCell
 from .view_method import NoticeView
-from .view_tables import Table, TableRow
+from .view_tables import OUT_OF_TIME, Table, TableRow
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 _STYLES = {"better": "blue", "worse": "dark_orange", "same": "bold", "alarm": "bold red", "open": "", "none": "dim"}
 
 
-def render_terminal(analysis: Analysis, console: Console) -> None:
-    """Print the report. Colour and width are the console's; nothing is said by colour alone."""
+def render_terminal(analysis: Analysis, console: Console, *, whole: bool = True) -> None:
+    """Print the report. Colour and width are the console's; nothing is said by colour alone.
+
+    Without `whole` only the rows that the workloads are run for are printed: about two screens.
+    """
     from rich.text import Text
 
     page = view(analysis)
@@ -34,9 +38,30 @@ def render_terminal(analysis: Analysis, console: Console) -> None:
     console.print(_badges(page))
     for table in page.tables:
         console.print()
-        console.print(_table(table))
+        _print_table(console, table, whole=whole)
+    if not whole:
+        console.print(Text(_LEFT_OUT, style="dim"))
+    told = any(table.alerts for table in page.tables) and not whole
     for notice in page.notices:
-        console.print(_notice(notice))
+        if not (told and notice.code == OUT_OF_TIME):
+            console.print(_notice(notice))
+
+
+_LEFT_OUT = "Other moments, other kinds of memory and the host's CPU time for each unit of work are on the page."
+
+
+def _print_table(console: Console, table: Table, *, whole: bool) -> None:
+    from rich.text import Text
+
+    console.print(Text(table.title, style="bold"))
+    for alert in table.alerts:
+        console.print(Text(alert, style="bold red"))
+    rows = [row for row in table.rows if whole or row.lead]
+    if rows:
+        console.print(_table(table, rows))
+        for note in table.notes:
+            if note.startswith("Not enough data"):
+                console.print(Text(note, style="dim"))
 
 
 def _badges(page: Page) -> Text:
@@ -47,37 +72,47 @@ def _badges(page: Page) -> Text:
     return Text("  ").join(parts)
 
 
-def _table(table: Table) -> RichTable:
+def _table(table: Table, rows: list[TableRow]) -> RichTable:
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(title=Text(table.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    drawn.add_column("")
+    drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False)
+    drawn.add_column("", min_width=19)
     for column in table.columns:
         notes = [note for note in (column.driver, "baseline" if column.baseline else "", column.label) if note]
         drawn.add_column(Text("\n".join([column.name, *notes])), overflow="fold")
-    for row in table.rows:
-        drawn.add_row(_head(row), *(_cell(cell) for cell in row.cells))
+    usual = _usual_number(table)
+    for row in rows:
+        drawn.add_row(_head(row), *(_cell(cell, usual) for cell in row.cells))
     return drawn
+
+
+def _usual_number(table: Table) -> str:
+    """In how many blocks most cells were measured: what is said above the table is not said in each of them."""
+    found = Counter(cell.n for row in table.rows if row.lead for cell in row.cells if "blocks" in cell.n)
+    return found.most_common(1)[0][0] if found and table.alerts else ""
 
 
 def _head(row: TableRow) -> Text:
     from rich.text import Text
 
     text = Text(row.title, style="bold" if row.primary else "")
-    text.append(f"\n{row.unit}, {row.better}", style="not bold dim")
+    if row.unit not in ("count", "as read"):
+        text.append(f"\n{row.unit}, {row.better}", style="not bold dim")
     if row.detail:
         text.append(f"\n{row.detail}", style="not bold dim")
     return text
 
 
-def _cell(cell: TableCell) -> Text:
+def _cell(cell: TableCell, usual: str) -> Text:
     from rich.text import Text
 
     text = Text(cell.value or cell.absent, style="" if cell.value else "dim")
     if cell.interval:
         text.append(f" ({cell.interval})", style="dim")
+    if "blocks" in cell.n and cell.n != usual:
+        text.append(f"\n{cell.n}", style="dim")
     if cell.effect:
         text.append(f"\n{cell.effect}")
         text.append(f" ({cell.effect_interval})" if cell.effect_interval else "", style="dim")

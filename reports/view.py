@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tare_bench.analysis import Analysis
 
-from .view_charts import Strip, Waterfall, strips, waterfall
+from .view_charts import Forest, Strip, Sweep, Waterfall, forest, strips, sweeps, waterfall
 from .view_format import count, one_line
 from .view_method import KVM_EVIDENCE, Facts, Method, NoticeView, facts_tables, method, notices
 from .view_seed import SeedTable, seed_table
@@ -45,6 +45,8 @@ class Page:
     seed: SeedTable
     tables: list[Table]
     waterfall: Waterfall | None
+    forest: Forest | None
+    sweeps: list[Sweep]
     strips: list[Strip]
     facts: tuple[tuple[str, Facts], ...]
     notices: tuple[NoticeView, ...]
@@ -77,6 +79,8 @@ def view(analysis: Analysis) -> Page:
         seed=seed_table(analysis),
         tables=tables(analysis, frozenset(strip.id for strip in drawn)),
         waterfall=waterfall(analysis),
+        forest=forest(analysis),
+        sweeps=sweeps(analysis),
         strips=drawn,
         facts=facts_tables(analysis),
         notices=notices(analysis),

@@ -66,6 +66,10 @@ class Shown:
     """Whether the row tells why trials failed: it is told once, not again in every row that lost a value by it."""
     usual: int
     """How many values there are unless a cell says otherwise."""
+    planned: int
+    """In how many blocks it was to be measured; 0 where that is not to be said."""
+    told: tuple[str, ...]
+    """Reasons that the table gives for all its cells."""
 
 
 def table_cell(shown: Shown, head: Column, cell: CellSummary | None, compared: Comparison | None) -> TableCell:
@@ -78,16 +82,24 @@ def table_cell(shown: Shown, head: Column, cell: CellSummary | None, compared: C
         there = cell.failed + cell.timed_out + cell.skipped >= max(len(cell.tried), 1)
         absent, trouble = ("no value", trouble) if there else ("not there", ())
         return TableCell(arm=head.name, label=head.label, value="", absent=absent, trouble=trouble)
-    n = len(cell.points.values)
     found = TableCell(
         arm=head.name,
         label=head.label,
         value=_value(shown.metric, cell.median.value, shown.unit),
         interval=_interval(shown, cell),
-        n="" if n == shown.usual else f"n{NBSP}={NBSP}{n}",
+        n=_how_many(shown, cell),
         trouble=trouble,
     )
-    return found if compared is None else _with_comparison(found, shown.metric, compared, shown.axis)
+    return found if compared is None else _with_comparison(found, shown, compared)
+
+
+def _how_many(shown: Shown, cell: CellSummary) -> str:
+    """How many values, where that isn't what the table says; and in how many of its blocks it was tried at all."""
+    n, tried = len(cell.points.values), len(cell.tried) + cell.skipped
+    fewer = tried < shown.planned
+    blocks = f"{tried} of {shown.planned} blocks".replace(" ", NBSP) if fewer else ""
+    values = "" if n == (tried if fewer else shown.usual) else f"n{NBSP}={NBSP}{n}"
+    return ", ".join(filter(None, (blocks, values)))
 
 
 def _interval(shown: Shown, cell: CellSummary) -> str:
@@ -118,7 +130,8 @@ def _trouble(cell: CellSummary, full: bool) -> tuple[str, ...]:
     return (said, *reasons) if said else ()
 
 
-def _with_comparison(cell: TableCell, metric: Metric, item: Comparison, axis: Axis | None) -> TableCell:
+def _with_comparison(cell: TableCell, shown: Shown, item: Comparison) -> TableCell:
+    metric, axis = shown.metric, shown.axis
     effect, interval = _effect(metric, item)
     drawn = item.effect is not None and item.verdict not in ("", "not compared: emulated")
     return replace(
@@ -128,7 +141,7 @@ def _with_comparison(cell: TableCell, metric: Metric, item: Comparison, axis: Ax
         mark=mark(axis, metric, item.effect) if drawn and axis is not None and item.effect is not None else None,
         verdict=verdict_mark(metric, item),
         exploratory=not item.primary and item.verdict in VERDICTS,
-        outlook=_outlook(item),
+        outlook="" if one_line(item.reason) in shown.told else _outlook(item),
     )
 
 

@@ -6,16 +6,20 @@ import math
 from dataclasses import dataclass
 
 from tare_bench.analysis import Analysis
-from tare_bench.compare import CellSummary, Row
+from tare_bench.compare import CellSummary, Comparison, Row
+from tare_bench.metrics import Metric
+from tare_bench.stats import Estimate
 
-from .view_format import count, measured, number, one_line, span, unit_for
+from .view_cells import Column
+from .view_format import count, identifier, measured, number, one_line, span, unit_for
+from .view_labels import is_throughput, leads, parameters, swept, title
 from .view_tables import BETTER, columns, row_id, strip_id
-from .view_words import arm_label
+from .view_words import arm_label, verdict_mark
 
 MILESTONES = ("created", "started", "kernel", "init", "ready", "first_command")
 """In their order in an instance's life; `start_returned` is drawn beside them, since it may come after ready."""
 BESIDE = "start_returned"
-MAX_STRIPS = 12
+MAX_STRIPS = 16
 """A page that draws more is too heavy to be mailed; every value is in its data all the same."""
 NOT_THERE = "not there"
 
@@ -38,6 +42,66 @@ class Waterfall:
     titles: tuple[str, ...]
     lanes: tuple[Lane, ...]
     log: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """One arm's rate over the baseline's in one cell of throughput."""
+
+    effect: Estimate | None
+    kind: str
+    """The verdict's class on the page: better, worse, same, open, none."""
+    text: str
+    """For the table: the ratio with its interval, and the verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lot:
+    """A row of the forest: one cell of throughput, a ratio for each arm."""
+
+    title: str
+    row_id: str
+    region: float
+    ratios: tuple[Ratio, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """All ratios of throughput on one logarithmic axis."""
+
+    baseline: str
+    arms: tuple[tuple[str, str], ...]
+    """Name and label of each arm but the baseline."""
+    places: tuple[int, ...]
+    """Of these arms among all, so that an arm has the same colour in every chart."""
+    lots: tuple[Lot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One arm in a sweep: parallel tuples, in the sweep's unit; None where there is no value."""
+
+    arm: str
+    label: str
+    medians: tuple[float | None, ...]
+    lows: tuple[float | None, ...]
+    highs: tuple[float | None, ...]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A rate over the one parameter that was swept."""
+
+    id: str
+    title: str
+    parameter: str
+    values: tuple[float, ...]
+    names: tuple[str, ...]
+    unit: str
+    better: str
+    log: bool
+    lines: tuple[Line, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +172,94 @@ def _wide(values: list[float]) -> bool:
     return bool(values) and min(values) > 0 and max(values) > 12 * min(values)
 
 
+def forest(analysis: Analysis) -> Forest | None:
+    """Every rate's ratio to the baseline; None where fewer than two cells have one: there is nothing to see at once."""
+    heads = columns(analysis)
+    others = [(place, head) for place, head in enumerate(heads) if not head.baseline]
+    rows = [row for row in analysis.rows if is_throughput(analysis, row) and _is_rate(analysis, row)]
+    lots = tuple(lot for row in rows if (lot := _lot(analysis, row, [head.arm for _, head in others])) is not None)
+    if len(lots) < 2:
+        return None
+    return Forest(
+        baseline=one_line(analysis.run.manifest.plan.baseline),
+        arms=tuple((head.name, head.label) for _, head in others),
+        places=tuple(place for place, _ in others),
+        lots=lots,
+    )
+
+
+def _is_rate(analysis: Analysis, row: Row) -> bool:
+    metric = analysis.metrics[row.metric]
+    return metric.better == "higher" and metric.scale == "ratio"
+
+
+def _lot(analysis: Analysis, row: Row, arms: list[str]) -> Lot | None:
+    metric = analysis.metrics[row.metric]
+    found = [analysis.comparison(row, arm) for arm in arms]
+    ratios = tuple(_ratio(metric, item) for item in found)
+    if not any(ratio.effect for ratio in ratios):
+        return None
+    return Lot(title=title(metric, row), row_id=row_id(row), region=metric.region, ratios=ratios)
+
+
+def _ratio(metric: Metric, item: Comparison | None) -> Ratio:
+    verdict = verdict_mark(metric, item) if item else None
+    if item is None or item.effect is None or verdict is None:
+        return Ratio(effect=None, kind="none", text=verdict.word if verdict else "no value")
+    interval = span(item.effect.low, item.effect.high)
+    value = f"{number(item.effect.value)}×{f' ({interval})' if interval else ''}"
+    exploratory = "" if item.primary or verdict.kind == "none" else ", exploratory"
+    return Ratio(effect=item.effect, kind=verdict.kind, text=f"{value}, {verdict.word}{exploratory}")
+
+
+def sweeps(analysis: Analysis) -> list[Sweep]:
+    """One for each rate that was measured at three or more values of one parameter."""
+    by_metric: dict[str, list[Row]] = {}
+    for row in analysis.rows:
+        if is_throughput(analysis, row):
+            by_metric.setdefault(row.metric, []).append(row)
+    return [_sweep(analysis, rows, key) for rows in by_metric.values() if len(rows) > 2 and (key := swept(rows))]
+
+
+def _sweep(analysis: Analysis, rows: list[Row], key: str) -> Sweep:
+    rows = sorted(rows, key=lambda row: float(parameters(row)[key]))
+    metric = analysis.metrics[rows[0].metric]
+    cells = {head: [analysis.cell(row, head.arm) for row in rows] for head in columns(analysis)}
+    medians = [cell.median.value for found in cells.values() for cell in found if cell and cell.median]
+    finite = [value for value in medians if math.isfinite(value)]
+    unit = unit_for(metric.unit, finite)
+    return Sweep(
+        id=identifier("sweep", metric.name),
+        title=one_line(metric.title),
+        parameter=one_line(key.replace("_", " ")),
+        values=tuple(float(parameters(row)[key]) for row in rows),
+        names=tuple(one_line(parameters(row)[key]) for row in rows),
+        unit=unit.symbol or "count",
+        better=BETTER[metric.better],
+        log=_wide(finite),
+        lines=tuple(_line(head, found, unit.size) for head, found in cells.items()),
+    )
+
+
+def _line(head: Column, cells: list[CellSummary | None], size: float) -> Line:
+    found = [cell.median if cell else None for cell in cells]
+    return Line(
+        arm=head.name,
+        label=head.label,
+        medians=tuple(_scaled(each.value if each else None, size) for each in found),
+        lows=tuple(_scaled(each.low if each else None, size) for each in found),
+        highs=tuple(_scaled(each.high if each else None, size) for each in found),
+        texts=tuple(_text(cell, size, 0) if cell else "not run" for cell in cells),
+    )
+
+
+def _scaled(value: float | None, size: float) -> float | None:
+    return None if value is None or not math.isfinite(value) else value / size
+
+
 def strips(analysis: Analysis) -> list[Strip]:
-    """One for each primary row that has a value, the first ones where they are many."""
-    found = [_strip(analysis, row) for row in analysis.rows if analysis.primary.get(row.workload) == row.metric]
+    """One for each row that leads and has a value, the first ones where they are many."""
+    found = [_strip(analysis, row) for row in analysis.rows if leads(analysis, row)]
     return [strip for strip in found if any(series.values for series in strip.series)][:MAX_STRIPS]
 
 
@@ -119,11 +268,10 @@ def _strip(analysis: Analysis, row: Row) -> Strip:
     cells = [cell for head in columns(analysis) if (cell := analysis.cell(row, head.arm)) is not None]
     finite = [value for cell in cells for value in cell.points.values if math.isfinite(value)]
     unit = unit_for(metric.unit, finite)
-    params = "" if row.params == "{}" else f", {one_line(row.params)}"
     return Strip(
         id=strip_id(row),
         row_id=row_id(row),
-        title=f"{one_line(metric.title)}{params}",
+        title=title(metric, row),
         unit=unit.symbol or "count",
         better=BETTER[metric.better],
         log=_wide(finite),
@@ -136,17 +284,14 @@ def _series(analysis: Analysis, cell: CellSummary, size: float) -> Series:
     found = cell.median
     censored = len(cell.points.values) - len(pairs)
 
-    def scaled(value: float | None) -> float | None:
-        return None if value is None or not math.isfinite(value) else value / size
-
     return Series(
         arm=one_line(cell.arm),
         label=arm_label(analysis, cell.arm),
         values=tuple(value / size for _, value in pairs),
         orders=tuple(order for order, _ in pairs),
-        median=scaled(found.value) if found else None,
-        low=scaled(found.low) if found else None,
-        high=scaled(found.high) if found else None,
+        median=_scaled(found.value, size) if found else None,
+        low=_scaled(found.low, size) if found else None,
+        high=_scaled(found.high, size) if found else None,
         text=_text(cell, size, censored),
         censored=censored,
     )

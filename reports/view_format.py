@@ -29,7 +29,10 @@ _STEPS: dict[str, tuple[Unit, ...]] = {
     "s": (Unit("ns", 1e-9), Unit("µs", 1e-6), Unit("ms", 1e-3), Unit("s", 1.0)),
     "B": (Unit("B", 1.0), Unit("KiB", 1024.0), Unit("MiB", 1024.0**2), Unit("GiB", 1024.0**3)),
     "B/s": (Unit("B/s", 1.0), Unit("KiB/s", 1024.0), Unit("MiB/s", 1024.0**2), Unit("GiB/s", 1024.0**3)),
+    "1/s": (Unit("1/s", 1.0), Unit("k/s", 1e3), Unit("M/s", 1e6)),
 }
+_FROM = {"1/s": 10.0}
+"""From how many of it on a larger unit is taken, where that isn't 1: a rate of 5270 is read as it is."""
 
 
 def clean(text: Scalar) -> str:
@@ -56,7 +59,8 @@ def unit_for(unit: str, values: Iterable[float]) -> Unit:
     if not sizes:
         return next(step for step in steps if step.size == 1.0)
     middle = math.sqrt(min(sizes)) * math.sqrt(max(sizes))
-    return max((step for step in steps if step.size <= middle * 1.0001), default=steps[0], key=lambda step: step.size)
+    least = middle * 1.0001 / _FROM.get(unit, 1.0)
+    return max((step for step in steps if step.size <= least), default=steps[0], key=lambda step: step.size)
 
 
 def number(value: float) -> str:

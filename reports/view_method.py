@@ -7,11 +7,13 @@ import io
 from dataclasses import dataclass
 
 from tare_bench.analysis import Analysis
+from tare_bench.compare import Row
 from tare_bench.metrics import FLOOR, Metric
-from tare_bench.model import Arm, Notice
+from tare_bench.model import Arm, Notice, Plan, Trial, WorkloadPlan, canonical
 
 from .view_cells import region_text
 from .view_format import clean, count, identifier, measured, one_line, quantity
+from .view_labels import COST, group_of, parameter_words
 from .view_tables import BETTER
 from .view_words import EMULATED, arm_name
 
@@ -46,10 +48,23 @@ class NoticeView:
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """One workload with its parameters, and how it was run."""
+
+    name: str
+    blocks: str
+    work: str
+    """The amount that every arm was given in each trial; a dash where it isn't sized."""
+    cache: str
+    """How a guest's disk went through the host's page cache; a dash without a guest."""
+
+
+@dataclass(frozen=True, slots=True)
 class Method:
     """Section 10."""
 
     plan: Facts
+    workloads: tuple[Planned, ...]
     order: tuple[tuple[str, str], ...]
     """By block: the arms in the order in which they ran."""
     floors: Facts
@@ -68,6 +83,7 @@ def method(analysis: Analysis) -> Method:
     small = len(data.encode()) <= MAX_EMBEDDED
     return Method(
         plan=_plan(analysis),
+        workloads=tuple(_planned(analysis, each) for each in analysis.run.manifest.plan.workloads),
         order=_order(analysis),
         floors=tuple((arm_name(analysis, arm), measured(floor, "s")) for arm, floor in analysis.floors.items()),
         definitions=tuple(map(_definition, _shown(analysis))),
@@ -89,14 +105,69 @@ def _plan(analysis: Analysis) -> Facts:
         ("Tare", one_line(manifest.tare_version)),
         ("Arms", "\n".join(_arm(analysis, arm) for arm in plan.arms)),
         ("Baseline", one_line(plan.baseline)),
-        ("Workloads", ", ".join(one_line(each.name) for each in plan.workloads)),
-        ("Blocks", f"{plan.rounds} measured after {count(plan.warmup, 'warm-up block')} kept apart"),
+        ("Blocks", _blocks(plan)),
+        ("Order", _ORDER + (f" {_ORDER_TOGETHER}" if plan.throughput_rounds else "")),
         ("Seed of the order", str(plan.seed)),
         ("Stopping rule", one_line(plan.stopping_rule) or "not stated"),
         ("Each instance gets", f"{limits}: a limit for a container, the whole size of a guest, its kernel included"),
         ("Boot deadline", f"{plan.boot_deadline:g} s"),
         ("Root filesystem", f"{one_line(rootfs.digest)}, {quantity(rootfs.size, 'B')}, {one_line(rootfs.recipe)}"),
     )
+
+
+_ORDER = "Each block holds every arm once, shuffled anew from the seed; an instance ends before the next one begins."
+_ORDER_TOGETHER = (
+    "In a block of throughput one instance of each arm is up; the workloads follow each other in a shuffled order, and "
+    "all arms do one back to back, in an order shuffled for each."
+)
+
+
+def _blocks(plan: Plan) -> str:
+    """How many of each kind, and what became of their warm-up."""
+    boot = f"{plan.rounds} of boot after {count(plan.warmup, 'warm-up block')}"
+    if not plan.throughput_rounds:
+        return f"{boot}, kept apart"
+    warmup = count(plan.throughput_warmup, "warm-up block")
+    then = f"then {plan.throughput_rounds} of throughput after {warmup} in which the work is sized"
+    return f"{boot}, {then}; warm-ups are kept apart"
+
+
+def _planned(analysis: Analysis, workload: WorkloadPlan) -> Planned:
+    plan, trials = analysis.run.manifest.plan, _trials_of(analysis, workload)
+    row = Row(metric="", workload=workload.name, params=canonical(workload.params))
+    kind = "throughput" if workload.together else "boot"
+    times, measured = plan.times(workload), len({trial.block for trial in trials})
+    return Planned(
+        name=", ".join([one_line(workload.name), *parameter_words(row)]),
+        blocks=f"{times} of {kind}{f', {measured} measured' if measured < times else ''}",
+        work=_work(analysis, workload, trials) or "–",
+        cache=_cache(trials) or "–",
+    )
+
+
+def _trials_of(analysis: Analysis, workload: WorkloadPlan) -> list[Trial]:
+    return [
+        trial
+        for trial in analysis.run.trials
+        if trial.role == "measured" and trial.cell.workload == workload.name and trial.cell.params == workload.params
+    ]
+
+
+def _work(analysis: Analysis, workload: WorkloadPlan, trials: list[Trial]) -> str:
+    """`5000 × request`: from the trials, since the warm-up sized it."""
+    amounts = dict.fromkeys(one_line(trial.facts["work"]) for trial in trials if "work" in trial.facts)
+    cost = analysis.metrics.get(f"{workload.name}{COST}")
+    unit = f" × {one_line(cost.title).removeprefix('Host CPU for each ')}" if cost else ""
+    return ", ".join(f"{amount}{unit}" for amount in amounts)
+
+
+def _cache(trials: list[Trial]) -> str:
+    modes = dict.fromkeys(
+        "not recorded" if trial.cell.spec.cache == "auto" else trial.cell.spec.cache
+        for trial in trials
+        if trial.cell.accelerator in ("kvm", "tcg")
+    )
+    return ", ".join(modes)
 
 
 def _arm(analysis: Analysis, arm: Arm) -> str:
@@ -106,11 +177,20 @@ def _arm(analysis: Analysis, arm: Arm) -> str:
 
 
 def _order(analysis: Analysis) -> tuple[tuple[str, str], ...]:
-    blocks: dict[str, dict[str, None]] = {}
+    """In a block of throughput a line for each workload, since each has an order of its own."""
+    together = {(each.name, canonical(each.params)) for each in analysis.run.manifest.plan.workloads if each.together}
+    blocks: dict[str, dict[str, dict[str, None]]] = {}
     for trial in analysis.run.trials:
         name = f"{trial.block}" if trial.role == "measured" else f"{trial.block} (warm-up)"
-        blocks.setdefault(name, {})[one_line(trial.cell.arm)] = None
-    return tuple((block, ", ".join(arms)) for block, arms in blocks.items())
+        row = Row(metric="", workload=trial.cell.workload, params=canonical(trial.cell.params))
+        turn = ""
+        if (row.workload, row.params) in together:
+            turn = f"{', '.join([one_line(row.workload), *parameter_words(row)])}: "
+        blocks.setdefault(name, {}).setdefault(turn, {})[one_line(trial.cell.arm)] = None
+    return tuple(
+        (block, "\n".join(f"{turn}{', '.join(arms)}" for turn, arms in turns.items()))
+        for block, turns in blocks.items()
+    )
 
 
 def _shown(analysis: Analysis) -> list[Metric]:
@@ -143,6 +223,10 @@ _GUEST_MEMORY = (
     "container's is the host's."
 )
 _NATIVE = "native is a mount namespace with the same CPU and memory limits and no PID namespace: a floor, no isolation."
+_RATES = (
+    "Rates are by the tool's own clock inside the instance; an emulated guest's clock is not checked. The work is the "
+    "same for every arm, sized in the warm-up on the fastest one."
+)
 _EXPLORATORY = (
     "Only primary comparisons have intervals at a level that allows for their number. All others are marked "
     "exploratory: among twenty of them, one is expected to be wrong."
@@ -158,6 +242,7 @@ def _biases(analysis: Analysis) -> tuple[str, ...]:
         ("tcg" in accelerators, _EMULATED_BIAS),
         (not accelerators.isdisjoint({"kvm", "tcg"}), _GUEST_MEMORY),
         ("native" in drivers, _NATIVE),
+        (any(group_of(metric) == "throughput" for metric in analysis.metrics.values()), _RATES),
         (True, _EXPLORATORY),
         (True, _ONE_MACHINE),
     )
@@ -179,7 +264,8 @@ def facts_tables(analysis: Analysis) -> tuple[tuple[str, Facts], ...]:
 
 def notices(analysis: Analysis) -> tuple[NoticeView, ...]:
     """Each notice once, in the order in which they were made."""
-    found = dict.fromkeys(map(_notice, [*analysis.run.manifest.notices, *analysis.run.notices]))
+    run = analysis.run
+    found = dict.fromkeys(map(_notice, [*run.manifest.notices, *run.notices, *analysis.notices]))
     return tuple(found)
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from tare_bench.analysis import Analysis
 from tare_bench.compare import EMULATED_MEMORY, Comparison, Row
 from tare_bench.metrics import Metric
+from tare_bench.model import canonical
 from tare_bench.stats import EXPLORATORY_LEVEL
 
 from .view_cells import WORDS, Column, Shown, TableCell, table_cell
-from .view_format import NBSP, identifier, one_line, percent, unit_for
+from .view_format import NBSP, count, identifier, one_line, percent, unit_for
+from .view_labels import COST, group_of, leads, parameter_words, title
 from .view_marks import Axis, difference_axis, ratio_axis
 from .view_words import arm_label
 
@@ -27,6 +29,10 @@ class TableRow:
     unit: str
     better: str
     primary: bool
+    lead: bool
+    """Whether it is what its workload is run for; a summary may leave out the others."""
+    minor: bool
+    """Whether it belongs to the row above: what that row's work costs the host."""
     evidence: str
     """The id of the chart that draws every value; empty where there is none."""
     cells: tuple[TableCell, ...]
@@ -43,6 +49,8 @@ class Table:
     axis: Axis | None
     """None where the table has no ratio."""
     lede: str
+    alerts: tuple[str, ...] = ()
+    """What was planned for it and not measured."""
     notes: tuple[str, ...] = ()
     """What holds for all of its cells, and what must be known of some."""
 
@@ -55,15 +63,6 @@ GROUPS = {
     "other": "Other values",
 }
 BETTER = {"lower": "lower is better", "higher": "higher is better", "neither": "neither is better"}
-
-
-def group_of(metric: Metric) -> str:
-    """Which table a metric belongs to."""
-    prefix = metric.name.partition(".")[0]
-    found = {"boot": "boot", "stop": "boot", "memory": "weight", "disk": "weight", "isolation": "isolation"}
-    if prefix in found:
-        return found[prefix]
-    return "other" if metric.better == "neither" else "throughput"
 
 
 def row_id(row: Row) -> str:
@@ -93,7 +92,11 @@ def tables(analysis: Analysis, drawn: frozenset[str] = frozenset()) -> list[Tabl
     grouped: dict[str, list[Row]] = {group: [] for group in GROUPS}
     for row in analysis.rows:
         grouped[group_of(analysis.metrics[row.metric])].append(row)
-    return [_table(analysis, group, rows, drawn) for group, rows in grouped.items() if rows]
+    return [
+        _table(analysis, group, rows, drawn)
+        for group, rows in grouped.items()
+        if rows or (group == "throughput" and _alerts(analysis, group, rows))
+    ]
 
 
 def _table(analysis: Analysis, group: str, rows: list[Row], drawn: frozenset[str]) -> Table:
@@ -104,16 +107,46 @@ def _table(analysis: Analysis, group: str, rows: list[Row], drawn: frozenset[str
         if item.row in keys and item.scale == "ratio" and item.effect is not None
     ]
     axis = ratio_axis(ratios) if ratios else None
-    heads, usual = columns(analysis), _usual(analysis, keys)
+    compared = [item for item in analysis.comparisons if item.row in keys]
+    told = tuple(_told_once(compared))
+    common = _Common(columns(analysis), axis, drawn, _usual(analysis, keys), told)
     return Table(
         id=group,
         title=GROUPS[group],
-        columns=heads,
-        rows=tuple(_row(analysis, row, heads, axis, drawn, usual) for row in _primary_first(analysis, rows)),
+        columns=common.heads,
+        rows=tuple(_row(analysis, row, common) for row in _in_order(analysis, group, rows)),
         axis=axis,
-        lede=_lede(analysis, rows, axis),
-        notes=_notes(usual, [item for item in analysis.comparisons if item.row in keys]),
+        lede=_lede(analysis, rows, axis) if rows else "",
+        alerts=_alerts(analysis, group, rows),
+        notes=_notes(common, compared) if rows else (),
     )
+
+
+def _alerts(analysis: Analysis, group: str, rows: list[Row]) -> tuple[str, ...]:
+    """One sentence for each kind of block of which fewer were measured than planned, where it touches the group."""
+    run = analysis.run
+    plan = run.manifest.plan
+    touched = {row.workload for row in rows} or {each.name for each in plan.workloads if each.together}
+    found = []
+    for kind, together, planned in (("boot", False, plan.rounds), ("throughput", True, plan.throughput_rounds)):
+        names = {each.name for each in plan.workloads if each.together == together}
+        blocks = {trial.block for trial in run.trials if trial.role == "measured" and trial.cell.workload in names}
+        if names & touched and len(blocks) < planned:
+            found.append(
+                f"{_why_fewer(analysis)}: {len(blocks)} of {count(planned, 'planned block')} of {kind} measured."
+            )
+    hints = [one_line(notice.hint) for notice in run.notices if notice.code == OUT_OF_TIME]
+    return tuple([*found, *dict.fromkeys(hints)] if found and group != "other" else [])
+
+
+OUT_OF_TIME = "out-of-time"
+"""The code of the notice that names the blocks that were not started."""
+
+
+def _why_fewer(analysis: Analysis) -> str:
+    if any(notice.code == OUT_OF_TIME for notice in analysis.run.notices):
+        return "Not all of it fitted into the time"
+    return "Not all of it was measured" if analysis.run.finished else "The run was interrupted"
 
 
 def _usual(analysis: Analysis, rows: set[Row]) -> int:
@@ -131,9 +164,15 @@ def _lede(analysis: Analysis, rows: list[Row], axis: Axis | None) -> str:
     return f"Median with its 95{NBSP}% interval; below it the {what}, the shaded band being what does not matter."
 
 
-def _notes(usual: int, compared: list[Comparison]) -> tuple[str, ...]:
+def _told_once(compared: Iterable[Comparison]) -> list[str]:
+    """Why there is no verdict, where so many cells would say the same that the table says it for them."""
+    reasons = Counter(one_line(item.reason) for item in compared if item.verdict == "not enough data")
+    return [reason for reason, times in reasons.items() if reason and times > 2]
+
+
+def _notes(common: _Common, compared: list[Comparison]) -> tuple[str, ...]:
     """The levels of the intervals, how many values there are, and why some are not compared: each said once."""
-    notes = [f"n = {usual} for each value, unless another number is given."]
+    notes = [f"n = {common.usual} for each value, unless another number is given."]
     levels = {item.level for item in compared if item.primary and item.scale != "exact"}
     others = any(not item.primary and item.scale != "exact" for item in compared)
     if others and not levels:
@@ -141,42 +180,74 @@ def _notes(usual: int, compared: list[Comparison]) -> tuple[str, ...]:
     if levels:
         rest = f", those marked exploratory at {percent(EXPLORATORY_LEVEL)}" if others else ""
         notes.append(f"Comparisons of primary metrics have their interval at {percent(max(levels))}{rest}.")
+    if common.told:
+        notes.append(f"Not enough data, where no other reason is given: {'. '.join(common.told)}.")
     if any(item.verdict == "not compared: emulated" for item in compared):
         notes.append(f"Not compared: emulated. {EMULATED_MEMORY}")
     return tuple(notes)
 
 
-def _primary_first(analysis: Analysis, rows: list[Row]) -> list[Row]:
-    """Milestones stay in their order in time; the primary row, which makes the headline, leads."""
-    return sorted(rows, key=lambda row: analysis.primary.get(row.workload) != row.metric)
+def _in_order(analysis: Analysis, group: str, rows: list[Row]) -> list[Row]:
+    """The primary row, which makes the headline, leads, and milestones stay in their order in time; in throughput
+    each rate has its host CPU beside it, by workload and parameters as they were planned."""
+    if group != "throughput":
+        return sorted(rows, key=lambda row: not leads(analysis, row))
+    workloads = analysis.run.manifest.plan.workloads
+    places = {(each.name, canonical(each.params)): place for place, each in enumerate(workloads)}
+    return sorted(rows, key=lambda row: (places.get((row.workload, row.params), len(places)), not leads(analysis, row)))
 
 
-def _row(
-    analysis: Analysis, row: Row, heads: tuple[Column, ...], shared: Axis | None, drawn: frozenset[str], usual: int
-) -> TableRow:
-    metric = analysis.metrics[row.metric]
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What all rows of a table share."""
+
+    heads: tuple[Column, ...]
+    axis: Axis | None
+    drawn: frozenset[str]
+    usual: int
+    told: tuple[str, ...]
+
+
+def _row(analysis: Analysis, row: Row, common: _Common) -> TableRow:
+    metric, heads = analysis.metrics[row.metric], common.heads
     cells = {head.arm: analysis.cell(row, head.arm) for head in heads}
     compared = {head.arm: analysis.comparison(row, head.arm) for head in heads}
-    unit = unit_for(metric.unit, [cell.median.value for cell in cells.values() if cell and cell.median])
-    primary = analysis.primary.get(row.workload) == row.metric
+    # All cells of a metric have one unit, so that Redis at 1 and at 50 connections can be read down the column.
+    alike = [cell.median.value for cell in analysis.cells if cell.row.metric == row.metric and cell.median]
+    unit = unit_for(metric.unit, alike)
+    primary, minor = analysis.primary.get(row.workload) == row.metric, row.metric.endswith(COST)
+    lead = leads(analysis, row) or row.workload not in analysis.primary
     shown = Shown(
         metric=metric,
         unit=unit,
-        axis=shared if metric.scale == "ratio" else _own_axis(metric, compared.values()),
-        full=primary or row.workload not in analysis.primary,
-        usual=usual,
+        axis=common.axis if metric.scale == "ratio" else _own_axis(metric, compared.values()),
+        full=lead,
+        usual=common.usual,
+        planned=_planned(analysis, row) if lead else 0,
+        told=common.told,
     )
     return TableRow(
         id=row_id(row),
-        title=one_line(metric.title),
+        title=one_line(metric.title) if minor else title(metric, row),
         detail=_detail(row),
         unit="as read" if row.metric in WORDS else unit.symbol or "count",
         better=BETTER[metric.better],
         # What was planned with too few blocks to be judged is not called primary.
         primary=primary and all(item.primary for item in compared.values() if item),
-        evidence=strip_id(row) if strip_id(row) in drawn else "",
+        lead=lead,
+        minor=minor,
+        evidence=strip_id(row) if strip_id(row) in common.drawn else "",
         cells=tuple(table_cell(shown, head, cells[head.arm], compared[head.arm]) for head in heads),
     )
+
+
+def _planned(analysis: Analysis, row: Row) -> int:
+    """In how many blocks a row was to be measured; 0 where the plan doesn't name its workload."""
+    plan = analysis.run.manifest.plan
+    found = (
+        plan.times(each) for each in plan.workloads if (each.name, canonical(each.params)) == (row.workload, row.params)
+    )
+    return next(found, 0)
 
 
 def _own_axis(metric: Metric, compared: Iterable[Comparison | None]) -> Axis:
@@ -193,4 +264,5 @@ def _detail(row: Row) -> str:
     """What sets this row apart from others of the same metric."""
     own = row.metric.partition(".")[0] in (row.workload, "stop")
     parts = [] if own else [f"in {one_line(row.workload)}"]
-    return ", ".join([*parts, *([] if row.params == "{}" else [one_line(row.params)])])
+    # A rate has them in its title; what it costs the host must be told apart without the row above.
+    return ", ".join([*parts, *(parameter_words(row) if row.metric.endswith(COST) else [])])

@@ -10,6 +10,7 @@ from tare_bench.metrics import Metric
 from tare_bench.stats import Estimate
 
 from .view_format import count, number, one_line, percent, quantity, span, unit_for
+from .view_labels import is_throughput, joined, parameter_words, together
 
 SIMULATED = "SIMULATED"
 EMULATED = "EMULATED"
@@ -70,16 +71,22 @@ def arm_name(analysis: Analysis, arm: str) -> str:
 
 
 def headline(analysis: Analysis) -> list[str]:
-    """The answer in sentences, from the data: one for each arm, what is not decided, and what must be known of it.
+    """The answer in sentences, from the data: for each arm, what is not decided, and what must be known of it.
 
     Only primary pairs with a verdict are in it, never the memory of an emulated guest, and never `native` where any
-    other arm can be compared with the baseline: it is the floor.
+    other arm can be compared with the baseline: it is the floor. Throughput has a sentence of its own that names every
+    cell: one cell never makes the headline.
     """
-    sentences = [_about(analysis, arm) for arm in _headline_arms(analysis)]
-    if not sentences:
-        sentences = [_alone(analysis)]
-    aside = [words for arm in _headline_arms(analysis) if (words := _exploratory(analysis, arm))]
-    return [*sentences, *aside, *_open(analysis), *_warnings(analysis)]
+    arms = _headline_arms(analysis)
+    sentences = [_about(analysis, arm) for arm in arms] or [_alone(analysis)]
+    rates = [words for arm in arms if (words := _throughput(analysis, arm, primary=True))]
+    aside = [
+        words
+        for arm in arms
+        for words in (_exploratory(analysis, arm), _throughput(analysis, arm, primary=False))
+        if words
+    ]
+    return [*sentences, *rates, *aside, *_open(analysis), *_warnings(analysis)]
 
 
 def _headline_arms(analysis: Analysis) -> list[str]:
@@ -90,8 +97,7 @@ def _headline_arms(analysis: Analysis) -> list[str]:
 
 def _about(analysis: Analysis, arm: str) -> str:
     baseline = one_line(analysis.run.manifest.plan.baseline)
-    primary = [item for item in analysis.comparisons if item.arm == arm and item.primary]
-    claims = [claim for item in primary if (claim := _claim(analysis, item))]
+    primary, claims = _primary_beside_throughput(analysis, arm), _claims(analysis, arm)
     name = arm_name(analysis, arm)
     if claims:
         against = arm_name(analysis, analysis.run.manifest.plan.baseline)
@@ -103,18 +109,84 @@ def _about(analysis: Analysis, arm: str) -> str:
     return f"There is not enough data to compare {name} with {baseline}{because}."
 
 
+def _primary_beside_throughput(analysis: Analysis, arm: str) -> list[Comparison]:
+    return [
+        item
+        for item in analysis.comparisons
+        if item.arm == arm and item.primary and not is_throughput(analysis, item.row)
+    ]
+
+
+def _claims(analysis: Analysis, arm: str) -> list[str]:
+    return [claim for item in _primary_beside_throughput(analysis, arm) if (claim := _claim(analysis, item))]
+
+
 def _exploratory(analysis: Analysis, arm: str) -> str:
     """What the main metrics say that had too few pairs for a headline: a sentence that says so, or nothing."""
     found = [
         (claim, item.pairs)
         for item in analysis.comparisons
         if item.arm == arm and not item.primary and analysis.primary.get(item.row.workload) == item.row.metric
+        if not is_throughput(analysis, item.row)
         if (claim := _claim(analysis, item))
     ]
     if not found:
         return ""
     fewest = min(pairs for _, pairs in found)
     return f"Exploratory, from {fewest} pairs: {arm_name(analysis, arm)} {_joined([claim for claim, _ in found])}."
+
+
+def _throughput(analysis: Analysis, arm: str, *, primary: bool) -> str:
+    """Where an arm is slower, where it is faster, where it is equal and where that is open: every cell is named."""
+    found = [
+        item
+        for item in analysis.comparisons
+        if item.arm == arm and item.primary == primary and is_throughput(analysis, item.row)
+        # A row of another operation than the primary one is in the tables only.
+        if analysis.primary.get(item.row.workload) == item.row.metric
+    ]
+    decided = [item for item in found if item.verdict in ("slower/larger", "faster/smaller", "equivalent")]
+    if not decided and not (found and primary and _claims(analysis, arm)):
+        return ""  # it was just said that nothing is
+    prefix = "" if primary else f"Exploratory, from {min(item.pairs for item in found)} pairs: "
+    name, against = arm_name(analysis, arm), arm_name(analysis, analysis.run.manifest.plan.baseline)
+    if not decided:
+        reasons = [item.reason for item in found if item.verdict == "not enough data" and item.reason]
+        if not reasons:
+            return f"In throughput nothing is decided between {name} and {against}."
+        return f"There is not enough data to compare the throughput of {name} with that of {against}: {reasons[0]}."
+    one = " in one cell only" if len(found) == 1 else ""
+    parts = [part for verdict in _RATES if (part := _rates(analysis, verdict, found))]
+    return f"{prefix}Throughput of {name}, compared with {against}{one}: {'; '.join(parts)}."
+
+
+_RATES: dict[Verdict, str] = {
+    "slower/larger": "slower in",
+    "faster/smaller": "faster in",
+    "equivalent": "equally fast in",
+    "undecided": "undecided in",
+    "not enough data": "not enough data in",
+}
+
+
+def _rates(analysis: Analysis, verdict: Verdict, items: list[Comparison]) -> str:
+    """The cells of one verdict, with how far they are apart."""
+    found = [item for item in items if item.verdict == verdict]
+    if not found:
+        return ""
+    named = joined(together(analysis, [item.row for item in found]))
+    if verdict == "equivalent":
+        widest = max(analysis.metrics[item.row.metric].region for item in found)
+        return f"equally fast within {percent(widest)} in {named}"
+    effects = [item.effect for item in found if item.effect and item.scale == "ratio"]
+    if verdict in ("undecided", "not enough data") or len(effects) < len(found):
+        return f"{_RATES[verdict]} {named}"
+    values = sorted(effect.value for effect in effects)
+    kind = "rate" if all(analysis.metrics[item.row.metric].unit.endswith("/s") for item in found) else "time"
+    alone = span(effects[0].low, effects[0].high)
+    least, most = number(values[0]), number(values[-1])
+    said = f"{least} times the {kind}" + (f", {alone}" if alone else "") if len(values) == 1 else ""
+    return f"{_RATES[verdict]} {named} ({said or f'{least} to {most} times the {kind}'})"
 
 
 def _joined(claims: list[str]) -> str:
@@ -128,7 +200,7 @@ def _claim(analysis: Analysis, item: Comparison) -> str:
     metric, effect = analysis.metrics[item.row.metric], item.effect
     if effect is None or item.verdict not in ("faster/smaller", "slower/larger", "equivalent"):
         return ""
-    where = "" if item.row.params == "{}" else f" at {one_line(item.row.params)}"
+    where = "" if item.row.params == "{}" else f" at {joined(parameter_words(item.row))}"
     if item.scale == "difference":
         return _difference(metric, item, effect) + where
     return _ratio(metric, item, effect) + where
@@ -155,14 +227,12 @@ def sorted_size(effect: Estimate) -> tuple[float, float | None, float | None]:
 def _ratio(metric: Metric, item: Comparison, effect: Estimate) -> str:
     interval = span(effect.low, effect.high)
     if item.verdict == "equivalent":
-        verb = {"boot.ready": "boots", "sysbench-cpu.events": "computes"}.get(metric.name, "is")
+        verb = "boots" if metric.name == "boot.ready" else "is"
         where = "" if verb != "is" else f" in {one_line(metric.title)}"
         return f"{verb} equally fast{where} within {percent(metric.region)}"
     if metric.name == "boot.ready":
         return f"takes {number(effect.value)} times as long to boot ({interval})"
-    if metric.name == "sysbench-cpu.events":
-        return f"computes at {number(effect.value)} times the speed ({interval})"
-    kind = "rate" if metric.unit.endswith("/s") else "time" if metric.unit == "s" else "amount"
+    kind = "time" if metric.unit == "s" else "amount"
     return f"has {number(effect.value)} times the {kind} in {one_line(metric.title)} ({interval})"
 
 

@@ -122,7 +122,7 @@ def summary(found: Analysis) -> dict[str, Any]:
         "trials": dict(found.outcomes),
         "cells": list(found.cells),
         "comparisons": list(found.comparisons),
-        "notices": run.notices,
+        "notices": [*run.notices, *found.notices],
     }
 
 
@@ -143,7 +143,7 @@ def finish(folder: Path, *, as_json: bool, open_page: bool, quick: bool) -> int:
     if as_json:
         print_json(summary(found))
     else:
-        render_terminal(found, stdout())
+        render_terminal(found, stdout(), whole=False)
     store.write_report(path, render_html(found))
     if not as_json:
         _next_steps(folder, path, _longer(found.run.manifest.plan, quick=quick))

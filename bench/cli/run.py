@@ -231,7 +231,7 @@ def _out_of_time(event: BlocksSkipped) -> Notice:
     for kind, together in (("boot", False), ("throughput", True)):
         blocks = [block for block in event.blocks if bool(block.turns) == together]
         if blocks:
-            names = dict.fromkeys(each.key for block in blocks for s in block.sessions for each in s.workloads)
+            names = dict.fromkeys(each.name for block in blocks for s in block.sessions for each in s.workloads)
             parts.append(f"{len(blocks)} blocks of {kind} ({', '.join(names) or 'boot alone'})")
     words = f"Did not fit into the time and was not started: {'; '.join(parts)}."
     return Notice(code="out-of-time", subject="run", message=words, hint="More --max-time, or fewer rounds.")

@@ -207,7 +207,7 @@ def test_a_name_in_any_script_is_drawn_without_a_warning() -> None:
 
 def test_every_chart_has_a_table_that_says_the_same() -> None:
     page, reader = _page("usual")
-    assert page.count('<table class="twin">') == 5
+    assert page.count('<table class="twin">') == 6
     assert "docker" in reader.text
     assert "not there" in reader.text
 
