@@ -31,7 +31,14 @@ _CONSOLE = {
     "x86_64": "console=ttyS0 earlyprintk=ttyS0,115200",
     "aarch64": "console=ttyAMA0 earlycon",
 }
-CMDLINE = f"{_CONSOLE.get(platform.machine(), '')} quiet panic=-1".strip()
+
+
+def cmdline(machine: str) -> str:
+    """The command line of a guest's kernel on that machine (as `uname -m` names it)."""
+    return f"{_CONSOLE.get(machine, '')} quiet panic=-1".strip()
+
+
+CMDLINE = cmdline(platform.machine())
 """The kernel's command line in every guest."""
 
 _UUID = "7a7e0000-0000-4000-8000-000000000001"
@@ -76,15 +83,28 @@ def build(source: rootfs.Rootfs, *, room: int, say: Say = rootfs.silent) -> Gues
     Raises ImageError where the kernel, the initramfs or the disk cannot be made.
     """
     kernel = guest_kernel.build(say=say)
-    scripts = {name: guest_file(name) for name in ("init.sh", "agent.sh")}
+    scripts = _scripts()
     busybox = _static_busybox(say)
-    key = _key(source.digest, kernel.digest, *scripts.values(), _FSTAB, str(room), str(busybox.stat().st_size))
+    key = _key(source, kernel, scripts, room, busybox)
     with cache.area(cache_dir() / "guest", say=say) as area:
         folder = area / key
         if not (folder / "image.json").is_file():
             say("building the guest's disk and initramfs")
             _make(area, folder, source, kernel, scripts, busybox, room)
         return _load(folder)
+
+
+def cached(source: rootfs.Rootfs, *, room: int) -> GuestImage | None:
+    """The image that `build` would give, where all of it is in the cache; builds and downloads nothing."""
+    kernel, busybox = guest_kernel.cached(), _busybox_there()
+    if kernel is None or busybox is None:
+        return None
+    folder = cache_dir() / "guest" / _key(source, kernel, _scripts(), room, busybox)
+    return _load(folder) if (folder / "image.json").is_file() else None
+
+
+def _scripts() -> dict[str, str]:
+    return {name: guest_file(name) for name in ("init.sh", "agent.sh")}
 
 
 def guest_file(name: str) -> str:
@@ -97,19 +117,24 @@ def _static_busybox(say: Say) -> Path:
 
     Where the host has another one, which the static one's package would replace, it is only downloaded.
     """
-    for path in (Path("/bin/busybox"), Path("/usr/bin/busybox")):
-        if path.is_file() and is_static(path.read_bytes()):
-            return path
+    if (there := _busybox_there()) is not None:
+        return there
     with cache.area(cache_dir() / "busybox", say=say) as area:
-        kept = area / "static"
-        if not kept.is_dir():
+        if not (area / "static").is_dir():
             say("downloading busybox-static")
             with cache.staged(area) as temporary:
-                cache.publish(apt.fetch([("busybox-static", "")], temporary), kept)
-    found = next((path for path in sorted(kept.rglob("busybox")) if path.is_file() and path.parent.name == "bin"), None)
-    if found is None or not is_static(found.read_bytes()):
+                cache.publish(apt.fetch([("busybox-static", "")], temporary), area / "static")
+    found = _busybox_there()
+    if found is None:
         raise ImageError("the package busybox-static holds no static busybox")
     return found
+
+
+def _busybox_there() -> Path | None:
+    """The host's own where that is static, else the one that was downloaded."""
+    kept = sorted((cache_dir() / "busybox/static").rglob("bin/busybox"))
+    places = (Path("/bin/busybox"), Path("/usr/bin/busybox"), *kept)
+    return next((path for path in places if path.is_file() and is_static(path.read_bytes())), None)
 
 
 def is_static(program: bytes) -> bool:
@@ -122,7 +147,8 @@ def is_static(program: bytes) -> bool:
     return b"\x03\0\0\0" not in kinds
 
 
-def _key(*parts: str) -> str:
+def _key(source: rootfs.Rootfs, kernel: guest_kernel.Kernel, scripts: dict[str, str], room: int, busybox: Path) -> str:
+    parts = (source.digest, kernel.digest, *scripts.values(), _FSTAB, str(room), str(busybox.stat().st_size))
     return hashlib.sha256("\0".join((str(_SCHEMA), *parts)).encode()).hexdigest()[:16]
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,13 +65,39 @@ def build(*, say: Say) -> Kernel:
         return _host_kernel(area) or _packaged_kernel(area, say)
 
 
-def _host_kernel(area: Path) -> Kernel | None:
+def cached() -> Kernel | None:
+    """The kernel that `build` would give, where it is in the cache; builds, downloads and asks apt nothing."""
+    area = cache_dir() / "kernel"
+    folders = []
+    if (origin := _host_origin()) is not None:
+        folders.append(_host_folder(area, origin))
+    if (area / "packages.json").is_file():
+        folders.append(_packaged_folder(area, json.loads((area / "packages.json").read_text())["packages"]))
+    return next((_load(folder) for folder in folders if (folder / "kernel.json").is_file()), None)
+
+
+def _host_origin() -> _Origin | None:
     version = os.uname().release
     origin = _Origin(version, Path(f"/boot/vmlinuz-{version}"), Path("/"), "the host's own")
     if not os.access(origin.vmlinuz, os.R_OK) or not Path(f"/lib/modules/{version}/modules.dep.bin").is_file():
         return None
+    return origin
+
+
+def _host_folder(area: Path, origin: _Origin) -> Path:
     seen = origin.vmlinuz.stat()
-    folder = area / f"{version}-{seen.st_size:x}-{int(seen.st_mtime):x}"
+    return area / f"{origin.version}-{seen.st_size:x}-{int(seen.st_mtime):x}"
+
+
+def _packaged_folder(area: Path, packages: Sequence[Sequence[str]]) -> Path:
+    return area / "_".join(packages[0])
+
+
+def _host_kernel(area: Path) -> Kernel | None:
+    origin = _host_origin()
+    if origin is None:
+        return None
+    folder = _host_folder(area, origin)
     if not (folder / "kernel.json").is_file():
         try:
             _make(area, folder, origin)
@@ -82,7 +108,7 @@ def _host_kernel(area: Path) -> Kernel | None:
 
 def _packaged_kernel(area: Path, say: Say) -> Kernel:
     packages = _resolved(area)
-    folder = area / "_".join(packages[0])
+    folder = _packaged_folder(area, packages)
     if (folder / "kernel.json").is_file():
         return _load(folder)
     say(f"downloading the guest's kernel: {', '.join(name for name, _ in packages)}")

@@ -11,7 +11,7 @@ import click
 from .. import leases, paths, registry, rootfs, store
 from ..driver import Driver, Resolution, RunContext, Rung, Support
 from ..errors import TareError, UsageError
-from .common import AS_JSON, print_json
+from .common import AS_JSON, print_json, wait_for
 from .ready import instance_cpus
 
 NEEDED_BYTES = 1 << 30
@@ -51,17 +51,20 @@ def _one(name: str, *, fresh: bool) -> tuple[Support, Resolution | None]:
 
 def _resolution(driver: Driver, *, fresh: bool) -> Resolution | None:
     """Whether KVM boots the real guest kernel: only where the images are built, since checking downloads nothing."""
+    from tare_bench.drivers.libvirt_kvm import KvmDriver
+
     built = rootfs.cached()
-    if not built:
+    if not built or not isinstance(driver, KvmDriver):
         return None
-    with contextlib.ExitStack() as stack:
+    # It boots a guest: not beside a run that measures, nor the other way round.
+    with leases.measuring(wait_for), contextlib.ExitStack() as stack:
         lease = leases.take(f"check-{store.new_id()[-9:]}")
         stack.callback(lease.release)
         stack.callback(driver.close)
         spec = instance_cpus(1)
         driver.open(RunContext(run=lease.folder.name, folder=lease.folder, lease=lease, cpus=spec))
-        driver.prepare(built[-1])
-        return driver.resolve("auto", fresh=fresh)
+        ready = any(driver.prepared(each) for each in reversed(built))
+        return driver.resolve("auto", fresh=fresh) if ready else None
 
 
 def _space() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ..model import Accelerator, Manifest, Notice, Plan
 from ..plan import blocks
 from ..runner import BlocksSkipped, Event, Runner, SessionStarted, TrialFinished
 from ..schedule import Estimate, Fixed
-from .common import AS_JSON, RESULTS, plan_options, say, show_notices, split
+from .common import AS_JSON, RESULTS, plan_options, say, show_notices, split, wait_for
 from .interrupts import Guard, Interrupted, guarded
 from .ready import Ready, make_ready
 
@@ -92,7 +92,7 @@ def _measure(
 ) -> None:
     """Make everything ready, run the plan, and undo what was made. `opened` is told the run's folder."""
     identity = store.new_id()
-    with leases.measuring(_wait_for), _tidied(guard) as stack:
+    with leases.measuring(wait_for), _tidied(guard) as stack:
         lease = leases.take(identity)
         stack.callback(lease.release)
         ready = make_ready(configured, reference, lease, stack, say)
@@ -115,10 +115,6 @@ def _tidied(guard: Guard) -> Iterator[contextlib.ExitStack]:
     finally:
         with guard.deferred():
             stack.close()
-
-
-def _wait_for(owner: str) -> None:
-    say(f"Another run measures on this host (pid {owner}); waiting until it has ended.")
 
 
 def _resolved(plan: Plan, ready: Ready) -> Plan:
