@@ -208,7 +208,9 @@ def _disk(temporary: Path, source: rootfs.Rootfs, room: int) -> str:
     options += ["-E", f"hash_seed={_UUID},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"]
     fixed = {"SOURCE_DATE_EPOCH": str(tarball.EPOCH), "E2FSPROGS_FAKE_TIME": str(tarball.EPOCH)}
     raw = temporary / "disk.new"
-    tool.run([*within, "mke2fs", *options, "-d", tree, raw, f"{size // _MIB}M"], env=fixed)
+    tool.require("mke2fs")
+    mke2fs = tool.find("mke2fs") or "mke2fs"  # not on an ordinary user's PATH, which is what `unshare` looks in
+    tool.run([*within, mke2fs, *options, "-d", tree, raw, f"{size // _MIB}M"], env=fixed)
     # mke2fs reserves its journal and tables as zeros on the host's disk; a copy with holes holds only what is there
     tool.run([*within, "cp", "--sparse=always", raw, temporary / "disk.raw"])
     raw.unlink()
