@@ -31,7 +31,14 @@ _CONSOLE = {
     "x86_64": "console=ttyS0 earlyprintk=ttyS0,115200",
     "aarch64": "console=ttyAMA0 earlycon",
 }
-CMDLINE = f"{_CONSOLE.get(platform.machine(), '')} quiet panic=-1".strip()
+
+
+def cmdline(machine: str) -> str:
+    """The command line of a guest's kernel on that machine (as `uname -m` names it)."""
+    return f"{_CONSOLE.get(machine, '')} quiet panic=-1".strip()
+
+
+CMDLINE = cmdline(platform.machine())
 """The kernel's command line in every guest."""
 
 _UUID = "7a7e0000-0000-4000-8000-000000000001"
@@ -223,7 +230,9 @@ def _disk(temporary: Path, source: rootfs.Rootfs, room: int) -> str:
     options += ["-E", f"hash_seed={_UUID},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"]
     fixed = {"SOURCE_DATE_EPOCH": str(tarball.EPOCH), "E2FSPROGS_FAKE_TIME": str(tarball.EPOCH)}
     raw = temporary / "disk.new"
-    tool.run([*within, "mke2fs", *options, "-d", tree, raw, f"{size // _MIB}M"], env=fixed, seconds=tool.LARGE)
+    tool.require("mke2fs")
+    mke2fs = tool.find("mke2fs") or "mke2fs"  # not on an ordinary user's PATH, which is what `unshare` looks in
+    tool.run([*within, mke2fs, *options, "-d", tree, raw, f"{size // _MIB}M"], env=fixed, seconds=tool.LARGE)
     # mke2fs reserves its journal and tables as zeros on the host's disk; a copy with holes holds only what is there
     tool.run([*within, "cp", "--sparse=always", raw, temporary / "disk.raw"], seconds=tool.LARGE)
     raw.unlink()

@@ -11,25 +11,29 @@ from pathlib import Path
 
 from tare_bench import environment
 from tare_bench.driver import Rung, Support
+from tare_bench.errors import DriverUnavailable
 from tare_bench.model import Notice
 
-from . import libvirt_embed
-from .libvirt_embed import Owner
+from . import libvirt_daemon, libvirt_embed, libvirt_host
+from .libvirt_host import Owner
+from .libvirt_uri import Flavour, flavour
 
 DEVICE = Path("/dev/kvm")
 SETUP = "tare setup"
 
 
-def ladder(owner: Owner) -> Support:
-    """Each rung with its fix; whether KVM itself works is another question, which a real guest answers."""
-    rungs = [
-        _binding(),
-        _program(libvirt_embed.emulator_name()),
-        _program("qemu-img"),
-        _driver(),
-        _accounts(),
-        _device(owner),
-    ]
+def ladder(uri: str) -> Support:
+    """Each rung with its fix; whether KVM itself works is another question, which a real guest answers.
+
+    Raises UsageError for a URI that guests cannot live at.
+    """
+    kind = flavour(uri)
+    rungs = [_binding(), _program(libvirt_host.emulator_name()), _program("qemu-img")]
+    if kind is not Flavour.EMBED:
+        # the daemon's own user is its affair, and so is the device
+        rungs += [_daemon(uri)] if rungs[0].ok else []
+        return Support(tuple(rungs))
+    rungs += [_driver(), _accounts(), _device(libvirt_embed.qemu_owner())]
     return Support(tuple(rungs), notices=(EXPERIMENTAL,))
 
 
@@ -59,8 +63,22 @@ def _program(name: str) -> Rung:
     path = shutil.which(name)
     if path is None:
         return Rung(name, False, "not on the PATH", SETUP)
-    answer = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, start_new_session=True)
+    try:
+        answer = libvirt_host.said([path, "--version"])
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Rung(name, False, str(error), f"Reinstall its package: {path} does not run.")
     return Rung(name, answer.returncode == 0, answer.stdout.splitlines()[0] if answer.stdout else answer.stderr, SETUP)
+
+
+def _daemon(uri: str) -> Rung:
+    try:
+        connection = libvirt_daemon.opened(uri)
+    except DriverUnavailable as error:
+        return Rung("libvirt", False, f"{uri}: {error.details}", error.hint)
+    try:
+        return Rung("libvirt", True, f"{libvirt_host.dotted(connection.getLibVersion())} at {uri}")
+    finally:
+        connection.close()
 
 
 def _driver() -> Rung:

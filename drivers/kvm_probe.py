@@ -10,23 +10,26 @@ import hashlib
 import json
 import os
 import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tare_bench import lifecycle, paths
+from tare_bench import cache, lifecycle, paths
 from tare_bench.clock import NS
 from tare_bench.driver import Resolution
 from tare_bench.errors import DriverUnavailable, InstanceError, InstanceTimeout
 from tare_bench.model import Notice, Spec
 
-from . import libvirt_embed
+from . import libvirt_host
 from .kvm_check import DEVICE
 
 if TYPE_CHECKING:
     from .libvirt_kvm import KvmDriver
 
+CREATE_SECONDS = 60.0
 KERNEL_SECONDS = 8.0
-"""Within which the kernel must say "Linux version"; a stock kernel under working KVM takes a fraction of it."""
+"""From the resume on, within which the kernel must say "Linux version"; under working KVM it takes a fraction of it."""
 READY_SECONDS = 60.0
 SPEAKS = b"Linux version"
 
@@ -38,10 +41,11 @@ def resolve(driver: KvmDriver, asked: str, kernel_digest: str, *, fresh: bool) -
     """
     if asked == "tcg":
         return Resolution("tcg", (_emulated("it was asked for"),))
-    reason = _remembered(kernel_digest, fresh=fresh)
-    if reason is None:
-        reason = _device_reason() or driver.refusal() or _boots(driver)
-        _remember(kernel_digest, reason)
+    reason = _device_reason()
+    if not reason:
+        memory = _memory_file(driver, kernel_digest)
+        remembered = None if fresh else _remembered(memory)
+        reason = _found_out(driver, memory) if remembered is None else remembered
     if not reason:
         return Resolution("kvm")
     if asked == "kvm":
@@ -70,12 +74,35 @@ def _device_reason() -> str:
     return ""
 
 
-def _boots(driver: KvmDriver) -> str:
-    """Boot the real guest once under KVM. Returns why it did not become ready; empty when it did."""
+def _found_out(driver: KvmDriver, memory: Path) -> str:
+    """Why KVM does not work, by libvirt's word or a guest's; empty where it does. Remembered as long as it holds."""
+    refusal = driver.refusal()
+    seen = Seen(refusal) if refusal else _boots(driver)
+    _remember(memory, seen)
+    return seen.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Why KVM does not work; an empty reason where it does."""
+
+    reason: str
+    lasts: bool = True
+    """Whether it stays so until the host is booted anew; what load may have caused is believed for the day."""
+
+
+_HOSTS_OWN = re.compile(r"KVM internal error|\bMSR\b|\bkvm_\w+: Assertion|Kernel panic")
+"""What a host says of itself: its KVM lacks what the guest needs. Memory that is short, or a deadline, says nothing."""
+
+
+def _boots(driver: KvmDriver) -> Seen:
+    """Boot the real guest once under KVM. Says why it did not become ready, where it didn't."""
     driver.use("kvm")
     spec = Spec(vcpus=1, memory=512 << 20)
+    live: lifecycle.Live | None = None
     try:
-        with lifecycle.created(driver, spec, name="probe", clock=driver.clock, seconds=KERNEL_SECONDS) as live:
+        with lifecycle.created(driver, spec, name="probe", clock=driver.clock, seconds=CREATE_SECONDS) as live:
+            live.deadline = driver.clock.now() + int(KERNEL_SECONDS * NS)
             try:
                 lifecycle.boot(live)
             except InstanceTimeout:
@@ -84,10 +111,12 @@ def _boots(driver: KvmDriver) -> str:
                 assert live.wire is not None
                 live.wire.ready(driver.clock.now() + int(READY_SECONDS * NS))
             if lifecycle.read_back(live) != "kvm":
-                return "the guest's own monitor says that KVM is not enabled"
+                return Seen("the guest's own monitor says that KVM is not enabled")
     except InstanceError as error:
-        return f"{_gist(error.details) or error.brief}\n{error}"
-    return ""
+        log = live.evidence.get("qemu.log", b"").decode(errors="replace") if live is not None else ""
+        reason = f"{_gist(error.details) or error.brief}\n{error}"
+        return Seen(reason, lasts=bool(_HOSTS_OWN.search(f"{reason}\n{log}")))
+    return Seen("")
 
 
 _ERROR = re.compile(r"(?:^|: )error: (.+)")
@@ -100,29 +129,27 @@ def _gist(details: str) -> str:
     return next((words for words in told if "closed the monitor" not in words), lines[0] if lines else "")
 
 
-def _memory_file(kernel_digest: str) -> Path:
-    try:
-        mode = f"{DEVICE.stat().st_mode:o}:{DEVICE.stat().st_uid}:{DEVICE.stat().st_gid}"
-    except FileNotFoundError:
-        mode = "none"
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def _memory_file(driver: KvmDriver, kernel_digest: str) -> Path:
+    seen = DEVICE.stat()
+    device = f"{seen.st_mode:o}:{seen.st_uid}:{seen.st_gid}"
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    key = f"{boot} {kernel_digest} {libvirt_embed.emulator_version()} {mode} {os.geteuid()}"
+    key = f"{boot} {kernel_digest} {libvirt_host.emulator_version()} {driver.identity()} {device} {os.geteuid()}"
     return paths.cache_dir() / "kvm" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 
-def _remembered(kernel_digest: str, *, fresh: bool) -> str | None:
-    if fresh:
-        return None
+def _remembered(memory: Path) -> str | None:
     try:
-        kept = json.loads(_memory_file(kernel_digest).read_text())
-        return str(kept["reason"])
-    except (OSError, ValueError, KeyError):
+        kept = json.loads(memory.read_text())
+        return str(kept["reason"]) if kept["until"] in ("reboot", _today()) else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _remember(kernel_digest: str, reason: str) -> None:
-    path = _memory_file(kernel_digest)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_suffix(f".{os.getpid()}")
-    staged.write_text(json.dumps({"reason": reason}))
-    staged.rename(path)
+def _remember(memory: Path, seen: Seen) -> None:
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    kept = {"reason": seen.reason, "until": "reboot" if seen.lasts else _today()}
+    cache.write(memory, json.dumps(kept).encode())

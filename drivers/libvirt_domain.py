@@ -6,7 +6,10 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree as ET
+
+from .libvirt_host import Owner, machine
 
 METADATA = "urn:tare:domain:1"
 """The namespace of our labels in a domain's metadata; a name, not an address."""
@@ -41,12 +44,25 @@ class Domain:
     disk_format: str
     boot: Boot
     labels: Mapping[str, str]
+    cache: str = "writeback"
+    """The disk's, as libvirt names it; `none` is with native AIO."""
     port: str = ""
     """The name of the virtio-serial port that is the wire; empty: no wire."""
     wire: Path | None = None
+    """The socket that QEMU connects it to; None: libvirt makes one, and hands out streams."""
+    serial: bool = True
+    """Whether there is a serial console."""
     console: Path | None = None
+    """The socket that QEMU connects it to; None: a terminal, of which libvirt hands out streams."""
+    owner: Owner | None = None
+    """Whom a system daemon is to run QEMU as, leaving files as they are; None: libvirt is set up so."""
     cpu_mode: str = "host-passthrough"
     """Under KVM; empty: the hypervisor's default model."""
+
+
+def disk_cache(asked: Literal["auto", "writeback", "none"]) -> str:
+    """A spec's cache mode as libvirt names it. `auto` is what a disk has where storage is not measured."""
+    return "writeback" if asked == "auto" else asked
 
 
 def xml(domain: Domain) -> str:
@@ -60,9 +76,10 @@ def xml(domain: Domain) -> str:
     _text(root, "memory", str(domain.memory), unit="b")
     _text(root, "vcpu", str(domain.vcpus), placement="static", cpuset=",".join(map(str, domain.cpus)))
     _pin(root, domain)
-    _os(root, domain, arm)
+    _os(root, domain)
     features = ET.SubElement(root, "features")
-    ET.SubElement(features, "acpi")
+    if not arm:  # there libvirt has ACPI with UEFI firmware only; the guest finds its devices by device tree
+        ET.SubElement(features, "acpi")
     if domain.accelerator == "tcg":
         _text(ET.SubElement(features, "tcg"), "tb-cache", str(TCG_CACHE_MIB), unit="MiB")
     if domain.accelerator == "kvm" and domain.cpu_mode:
@@ -73,6 +90,9 @@ def xml(domain: Domain) -> str:
     for event in ("on_poweroff", "on_reboot", "on_crash"):
         _text(root, event, "destroy")
     _devices(root, domain)
+    if domain.owner is not None:
+        label = ET.SubElement(root, "seclabel", type="static", model="dac", relabel="no")
+        _text(label, "label", f"+{domain.owner.uid}:+{domain.owner.gid}")
     return ET.tostring(root, encoding="unicode")
 
 
@@ -90,9 +110,9 @@ def _pin(root: ET.Element, domain: Domain) -> None:
     ET.SubElement(tune, "emulatorpin", cpuset=cpus)
 
 
-def _os(root: ET.Element, domain: Domain, arm: bool) -> None:
+def _os(root: ET.Element, domain: Domain) -> None:
     element = ET.SubElement(root, "os")
-    _text(element, "type", "hvm", arch=platform.machine(), machine="virt" if arm else "q35")
+    _text(element, "type", "hvm", arch=platform.machine(), machine=machine())
     if domain.boot.kernel is None:
         ET.SubElement(element, "boot", dev="hd")
         return
@@ -106,21 +126,30 @@ def _devices(root: ET.Element, domain: Domain) -> None:
     devices = ET.SubElement(root, "devices")
     _text(devices, "emulator", domain.emulator)
     disk = ET.SubElement(devices, "disk", type="file", device="disk")
-    ET.SubElement(disk, "driver", name="qemu", type=domain.disk_format, cache="writeback")
+    driver = ET.SubElement(disk, "driver", name="qemu", type=domain.disk_format, cache=domain.cache)
+    if domain.cache == "none":
+        driver.set("io", "native")
     ET.SubElement(disk, "source", file=str(domain.disk))
     ET.SubElement(disk, "target", dev="vda", bus="virtio")
     _slot(disk, 2)
     ET.SubElement(devices, "controller", type="usb", model="none")
     ET.SubElement(devices, "memballoon", model="none")
-    if domain.console is not None:
-        serial = ET.SubElement(devices, "serial", type="unix")
-        ET.SubElement(serial, "source", mode="connect", path=str(domain.console))
+    if domain.serial:
+        serial = ET.SubElement(devices, "serial", type="pty" if domain.console is None else "unix")
+        _connected(serial, domain.console)
         ET.SubElement(serial, "target", port="0")
-    if domain.wire is not None:
+    if domain.port:
         _slot(ET.SubElement(devices, "controller", type="virtio-serial", index="0"), 3)
         channel = ET.SubElement(devices, "channel", type="unix")
-        ET.SubElement(channel, "source", mode="connect", path=str(domain.wire))
+        _connected(channel, domain.wire)
+        if domain.wire is None:
+            ET.SubElement(channel, "source", mode="bind")
         ET.SubElement(channel, "target", type="virtio", name=domain.port)
+
+
+def _connected(device: ET.Element, path: Path | None) -> None:
+    if path is not None:
+        ET.SubElement(device, "source", mode="connect", path=str(path))
 
 
 def _slot(device: ET.Element, slot: int) -> None:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import grp
 import os
+import platform
 import pwd
 import shutil
-import subprocess
 import threading
-from dataclasses import dataclass
-from functools import cache
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from tare_bench import paths
+from tare_bench import cgroups, paths, processes
+from tare_bench.driver import RunContext
+from tare_bench.errors import DriverUnavailable
+
+from .libvirt_host import Owner, emulator_name, library, machine, pid_in
+from .libvirt_uri import EMBED
 
 LIBVIRT_QEMU = 64055
 """The user id that Debian and Ubuntu set aside for libvirt's QEMU; it needs no entry in the password file."""
@@ -25,6 +28,9 @@ LIBVIRT_QEMU = 64055
 _CONF = """\
 # Without this capability libvirt learns the CPU by a few monitor calls; with it, by about 400 that take 0.15 s.
 capability_filters = [ "cpu-unavailable-features" ]
+security_driver = "none"
+seccomp_sandbox = 1
+stdio_handler = "file"
 """
 _UNPRIVILEGED = """\
 user = "+{uid}"
@@ -32,19 +38,8 @@ group = "+{gid}"
 # 1 would give kernel, initrd and base image (a user's own, too) to that user, and leave them so.
 dynamic_ownership = 0
 remember_owner = 0
-security_driver = "none"
-seccomp_sandbox = 1
 namespaces = []
-stdio_handler = "file"
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Whom QEMU runs as."""
-
-    uid: int
-    gid: int
 
 
 def qemu_owner() -> Owner:
@@ -60,42 +55,6 @@ def qemu_owner() -> Owner:
     except KeyError:
         gid = LIBVIRT_QEMU
     return Owner(uid, gid)
-
-
-def library(log: Path = Path("/dev/null")) -> Any:
-    """The libvirt module with its event loop running, and its own printing of errors off.
-
-    Raises ImportError where libvirt-python is not installed.
-    """
-    # It would write to our stderr otherwise, into the middle of the progress. It reads this once, when it is loaded;
-    # what we start must not inherit it, since that file goes with the run.
-    chosen = os.environ.get(_LOG)
-    os.environ[_LOG] = chosen or f"3:file:{log}"
-    try:
-        return _loaded()
-    finally:
-        os.environ.pop(_LOG)
-        if chosen is not None:
-            os.environ[_LOG] = chosen
-
-
-_LOG = "LIBVIRT_LOG_OUTPUTS"
-
-
-@cache
-def _loaded() -> Any:
-    """Once for the process, whatever the log: two threads must not run the one event loop."""
-    import libvirt
-
-    libvirt.registerErrorHandler(lambda context, error: None, None)
-    libvirt.virEventRegisterDefaultImpl()
-
-    def loop() -> None:
-        while True:
-            libvirt.virEventRunDefaultImpl()
-
-    threading.Thread(target=loop, daemon=True, name="libvirt events").start()
-    return libvirt
 
 
 def make_root(root: Path, owner: Owner) -> None:
@@ -122,31 +81,11 @@ def keep_capabilities(root: Path) -> None:
 
 
 def _kept_capabilities() -> Path:
-    # By QEMU's own identity: libvirt would refuse an older one's anyway, but would then never be given the new.
+    # By QEMU's and libvirt's own identity: what another one learnt is refused anyway, and would then never be replaced.
     emulator = shutil.which(emulator_name()) or ""
     stamp = Path(emulator).stat() if emulator else None
     identity = f"{stamp.st_size:x}-{int(stamp.st_mtime):x}-{stamp.st_ino:x}" if stamp else "none"
-    return paths.cache_dir() / "libvirt" / f"capabilities-{identity}"
-
-
-def emulator_name() -> str:
-    """QEMU's program for guests of this host's architecture."""
-    return f"qemu-system-{os.uname().machine}"
-
-
-@cache
-def emulator_version() -> str:
-    """The first line that QEMU says of itself; empty where there is none."""
-    path = shutil.which(emulator_name())
-    if path is None:
-        return ""
-    answer = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, start_new_session=True)
-    return answer.stdout.partition("\n")[0].removeprefix("QEMU emulator version ")
-
-
-def pid_file(root: Path, domain: str) -> Path:
-    """Where the embedded driver writes a guest's pid."""
-    return root / "run/qemu" / f"{domain}.pid"
+    return paths.cache_dir() / "libvirt" / f"capabilities-{identity}-{library().getVersion()}"
 
 
 def missing_accounts() -> list[str]:
@@ -161,3 +100,99 @@ def missing_accounts() -> list[str]:
     except KeyError:
         missing.append("group kvm")
     return missing
+
+
+_joined: dict[Path, Embedded] = {}
+"""By the run's folder: a process can open one root only, which all drivers of a run share."""
+
+
+def join(context: RunContext) -> Embedded:
+    """The run's embedded driver, opened for the first who asks. Each who joined closes it once.
+
+    Raises DriverUnavailable where it does not open.
+    """
+    home = _joined.get(context.folder)
+    if home is None:
+        home = _joined[context.folder] = Embedded(context)
+    home.members += 1
+    return home
+
+
+class Embedded:
+    """libvirt's QEMU driver in this process, for one run."""
+
+    uri = EMBED
+    label: Owner | None = None
+    embedded = True
+
+    def __init__(self, context: RunContext) -> None:
+        self.members = 0
+        self.owner = qemu_owner()
+        self._folder = context.folder
+        self._root = context.folder / "libvirt"
+        processes.become_subreaper()
+        context.lease.own("libvirt-root", self._root)
+        # libvirt makes this parent for all of its guests; where it wasn't there before us it goes with us.
+        self._machine = [folder for folder in cgroups.roots("machine") if not folder.exists()]
+        for folder in self._machine:
+            context.lease.own("empty-cgroup", folder)
+        _reachable(context.folder, self.owner.gid)
+        lv = library(self._folder / "libvirt.log")
+        make_root(self._root, self.owner)
+        try:
+            self.connection = lv.open(f"{EMBED}?root={self._root}")
+        except lv.libvirtError as error:
+            shutil.rmtree(self._root, ignore_errors=True)
+            raise DriverUnavailable(
+                "libvirt's embedded QEMU driver did not open.", details=str(error), hint="tare setup"
+            ) from error
+        self._learn()
+
+    def _learn(self) -> None:
+        """Have libvirt know QEMU before the first guest asks for it: 4 s in a new root, else a few milliseconds.
+
+        It waits for the zombie of each QEMU that it asks, 40 s where nobody reaps it: we are the subreaper.
+        """
+        done = threading.Event()
+        reaper = threading.Thread(target=self._reap_asked, args=(done,), daemon=True, name="reap asked")
+        reaper.start()
+        try:
+            with suppress(library().libvirtError):  # what it cannot say of QEMU, the first guest will
+                self.connection.getDomainCapabilities(None, platform.machine(), machine(), "qemu")
+        finally:
+            done.set()
+            reaper.join()
+
+    def _reap_asked(self, done: threading.Event) -> None:
+        asked: set[int] = set()
+        while not done.wait(0.02):
+            asked |= {pid for file in self._root.glob("lib/qemu/qmp-*/qmp.pid") if (pid := pid_in(file)) is not None}
+            processes.reap(asked)
+
+    def pid_of(self, domain: str) -> int | None:
+        return pid_in(self._root / "run/qemu" / f"{domain}.pid")
+
+    def log_of(self, domain: str) -> Path:
+        return self._root / "log/qemu" / f"{domain}.log"
+
+    def daemons(self) -> tuple[int, ...]:
+        return ()
+
+    def close(self) -> None:
+        """Leave it; the last one to do so closes it."""
+        self.members -= 1
+        if self.members or _joined.pop(self._folder, None) is None:
+            return
+        self.connection.close()
+        keep_capabilities(self._root)
+        for folder in self._machine:
+            with suppress(OSError):  # somebody else has come to use it
+                folder.rmdir()
+        shutil.rmtree(self._root, ignore_errors=True)
+
+
+def _reachable(folder: Path, gid: int) -> None:
+    """The run's folder, for QEMU's group and nobody else."""
+    if os.geteuid() == 0:
+        os.chown(folder, 0, gid)
+        folder.chmod(0o750)

@@ -13,7 +13,7 @@ from .. import leases, paths, recipes, registry, rootfs, store
 from ..driver import Driver, Resolution, RunContext, Rung, Support
 from ..errors import TareError, UsageError
 from ..model import Spec
-from .common import AS_JSON, print_json
+from .common import AS_JSON, print_json, wait_for
 from .ready import instance_cpus
 
 ROOM = Spec(vcpus=1, memory=1).disk
@@ -58,7 +58,8 @@ def _resolution(driver: Driver, *, fresh: bool) -> Resolution | None:
     built = rootfs.current()
     if built is None or guest_image.needed(built.digest, built.size, room=ROOM):
         return None
-    with contextlib.ExitStack() as stack:
+    # It boots a guest: not beside a run that measures, nor the other way round.
+    with leases.measuring(wait_for), contextlib.ExitStack() as stack:
         lease = leases.take(f"check-{store.new_id()[-9:]}")
         stack.callback(lease.release)
         stack.callback(driver.close)

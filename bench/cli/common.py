@@ -54,6 +54,11 @@ def plan_line(source: str) -> str:
     return f"plan: {source}"
 
 
+def wait_for(owner: str) -> None:
+    """Say that another run holds the lock for measuring."""
+    say(f"Another run measures on this host (pid {owner}); waiting until it has ended.")
+
+
 def print_json(document: Any) -> None:
     """The one document of --json."""
     click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())

@@ -6,10 +6,10 @@ import click
 
 from .. import config, images, leases, store
 from ..errors import UsageError
-from .common import AS_JSON, ROOTFS, print_json, say, show_notices
+from .common import AS_JSON, ROOTFS, print_json, say, show_notices, wait_for
 from .interrupts import guarded
 from .ready import Ready, make_ready
-from .run import tidied, wait_for
+from .run import tidied
 
 
 @click.command("images")

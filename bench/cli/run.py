@@ -18,7 +18,7 @@ from ..model import Accelerator, Manifest, Notice, Plan
 from ..plan import blocks
 from ..runner import BlocksSkipped, Event, Runner, SessionStarted, TrialFinished
 from ..schedule import Estimate, Fixed
-from .common import AS_JSON, RESULTS, ROOTFS, plan_line, plan_options, say, show_notices, split
+from .common import AS_JSON, RESULTS, ROOTFS, plan_line, plan_options, say, show_notices, split, wait_for
 from .interrupts import Guard, Interrupted, guarded
 from .ready import Ready, make_ready
 
@@ -119,10 +119,6 @@ def tidied(guard: Guard) -> Iterator[contextlib.ExitStack]:
     finally:
         with guard.deferred():
             stack.close()
-
-
-def wait_for(owner: str) -> None:
-    say(f"Another run measures on this host (pid {owner}); waiting until it has ended.")
 
 
 def _resolved(plan: Plan, ready: Ready) -> Plan:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tare_bench.drivers.guest_image import CMDLINE, GuestImage
 from tare_bench.drivers.libvirt_domain import TCG_CACHE_MIB
-from tare_bench.drivers.libvirt_embed import Owner, emulator_name
+from tare_bench.drivers.libvirt_host import Owner, emulator_name
 from tare_bench.guest import INIT_MARKER, PORT_NAME
 from tare_bench.model import Accelerator, Spec
 

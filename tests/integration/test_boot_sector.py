@@ -11,9 +11,10 @@ import pytest
 from hosts import Hosts
 from tare_bench.clock import NS
 from tare_bench.driver import Streams
-from tare_bench.drivers import libvirt_embed
+from tare_bench.drivers import libvirt_host
 from tare_bench.drivers.libvirt_domain import Boot, Domain
-from tare_bench.drivers.libvirt_kvm import KvmDriver, KvmInstance, Room
+from tare_bench.drivers.libvirt_guest import KvmInstance, Room
+from tare_bench.drivers.libvirt_kvm import KvmDriver
 from tare_bench.wire import ConsoleLog, SocketChannel, Wire
 
 pytestmark = [pytest.mark.needs("root"), pytest.mark.needs("kvm"), pytest.mark.needs("kvm-device")]
@@ -51,12 +52,12 @@ def test_a_guest_runs_under_kvm_and_its_monitor_says_so(hosts: Hosts) -> None:
     host = hosts["kvm"]
     assert isinstance(host.driver, KvmDriver)
     context, clock = host.context, host.driver.clock
-    room = Room(context, "sector", libvirt_embed.qemu_owner())
+    room = Room(context, "sector", host.driver.home)
 
     def define(room: Room) -> Domain:
         return _domain(room, context.run, context.cpus)
 
-    instance = KvmInstance(host.driver._connection, context, room, define, None)
+    instance = KvmInstance(host.driver.home, context, room, define, None)
     try:
         console = instance._channels[0]
         assert isinstance(console, SocketChannel)
@@ -76,7 +77,7 @@ def _domain(room: Room, run: str, cpus: tuple[int, ...]) -> Domain:
     return Domain(
         name=f"tare-{run}-sector",
         accelerator="kvm",
-        emulator=f"/usr/bin/{libvirt_embed.emulator_name()}",
+        emulator=f"/usr/bin/{libvirt_host.emulator_name()}",
         vcpus=1,
         cpus=cpus,
         memory=64 << 20,

@@ -66,6 +66,38 @@ def test_a_new_root_knows_qemu_from_the_last_one(kvm: Host) -> None:
     assert list((fresh / "cache/qemu/capabilities").glob("*.xml"))
 
 
+ASKED = """
+import sys
+from tare_bench import leases
+from tare_bench.driver import RunContext
+from tare_bench.drivers.libvirt_kvm import KvmDriver
+
+driver, lease = KvmDriver(), leases.take(sys.argv[1])
+context = RunContext(sys.argv[1], lease.folder, lease, (0,))
+driver.open(context)
+other = KvmDriver()
+other.open(context)
+assert other.home is driver.home
+other.close()
+other.close()
+assert driver.home.connection.isAlive()
+driver.close()
+driver.close()
+print((lease.folder / "libvirt").exists())
+lease.release()
+"""
+ZOMBIE_SECONDS = 40.0
+"""How long libvirt waits for one."""
+
+
+def test_a_new_root_learns_qemu_without_waiting_for_zombies_and_serves_all_drivers_of_a_run(tmp_path: Path) -> None:
+    environment = {**os.environ, "TARE_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", ASKED, f"asked-{os.getpid()}"]
+    asked = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=ZOMBIE_SECONDS)
+    assert (asked.returncode, asked.stdout) == (0, "False\n"), asked.stderr
+    assert list(tmp_path.glob("libvirt/capabilities-*/*.xml"))
+
+
 def test_qemu_is_unprivileged_sandboxed_and_reaped_by_us(kvm: Host) -> None:
     with kvm.created() as live:
         assert live.instance is not None

@@ -84,7 +84,7 @@ def test_nothing_is_there_by_default() -> None:
     assert attribute(devices, "controller[@type='usb']", "model") == "none"
     assert attribute(devices, "channel/target", "name") == "tare.wire"
     assert attribute(devices, "channel/source", "path") == "/run/tare/r/wire"
-    bare = tree(replace(DOMAIN, wire=None, console=None)).find("devices")
+    bare = tree(replace(DOMAIN, port="", serial=False)).find("devices")
     assert bare is not None
     assert {"serial", "channel"} & {each.tag for each in bare} == set()
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tare_bench.driver import Resolution
 from tare_bench.drivers import kvm_probe
+from tare_bench.drivers.fake import Behaviour, FakeDriver
+from tare_bench.drivers.kvm_probe import Seen
 from tare_bench.drivers.libvirt_kvm import KvmDriver
 from tare_bench.errors import DriverUnavailable
 
@@ -23,17 +26,18 @@ def tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     device.touch()
     monkeypatch.setattr(kvm_probe, "DEVICE", device)
     done: list[str] = []
-    monkeypatch.setattr(kvm_probe, "_boots", lambda driver: done.append("") or outcome[0])
+    monkeypatch.setattr(kvm_probe, "_boots", lambda driver: done.append("") or Seen(outcome[0], lasts=lasts[0]))
     monkeypatch.setattr(KvmDriver, "refusal", lambda self: refusal[0])
     outcome[0] = refusal[0] = ""
+    lasts[0] = True
     return done
 
 
-outcome, refusal = [""], [""]
+outcome, refusal, lasts = [""], [""], [True]
 
 
-def resolve(asked: str, *, digest: str = "d", fresh: bool = False):  # type: ignore[no-untyped-def]
-    return kvm_probe.resolve(KvmDriver(), asked, digest, fresh=fresh)
+def resolve(asked: str, *, digest: str = "d", fresh: bool = False, driver: KvmDriver | None = None) -> Resolution:
+    return kvm_probe.resolve(driver or KvmDriver(), asked, digest, fresh=fresh)
 
 
 def test_tcg_is_forced_without_a_try_and_loudly(tries: list[str]) -> None:
@@ -66,10 +70,50 @@ def test_another_mode_of_the_device_is_another_question(tries: list[str]) -> Non
 
 def test_a_torn_memory_is_none(tries: list[str]) -> None:
     resolve("auto")
-    for file in kvm_probe._memory_file("d").parent.iterdir():
-        file.write_text("{")
+    for torn in ("{", "[]", '{"reason": ""}'):
+        kvm_probe._memory_file(KvmDriver(), "d").write_text(torn)
+        resolve("auto")
+    assert len(tries) == 4
+
+
+def test_another_libvirt_or_another_user_of_qemu_is_another_question(
+    tries: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve("auto")
+    driver = KvmDriver()
+    driver.options = {"uri": "qemu:///system"}
+    resolve("auto", driver=driver)
+    monkeypatch.setattr(KvmDriver, "identity", lambda self: "qemu:///system 9.1.0")
+    resolve("auto", driver=driver)
+    assert len(tries) == 3
+
+
+def test_what_load_may_have_caused_is_believed_for_the_day_only(
+    tries: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome[0], lasts[0] = "The deadline came", False
+    resolve("auto")
+    resolve("auto")
+    assert len(tries) == 1
+    monkeypatch.setattr(kvm_probe, "_today", lambda: "2999-01-01")
     resolve("auto")
     assert len(tries) == 2
+    lasts[0] = True
+    resolve("auto", fresh=True)
+    monkeypatch.setattr(kvm_probe, "_today", lambda: "2999-01-02")
+    resolve("auto")
+    assert len(tries) == 3
+
+
+class Guest(FakeDriver):
+    """One that takes as long to be made, and ends as a test says."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        super().__init__(behaviour)
+        self.used: list[str] = []
+
+    def use(self, accelerator: str) -> None:
+        self.used.append(accelerator)
 
 
 def test_auto_falls_back_loudly_with_what_was_seen(tries: list[str]) -> None:

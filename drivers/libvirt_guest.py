@@ -1,0 +1,285 @@
+"""One guest: its room (folder, sockets, overlay), its life by libvirt, and how QEMU is reaped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tare_bench import cgroups, paths, processes
+from tare_bench.driver import Accounts, Channel, Instance, RunContext, Streams
+from tare_bench.errors import InstanceError
+from tare_bench.model import Accelerator
+from tare_bench.wire import SocketChannel
+
+from . import libvirt_host
+from .libvirt_domain import Domain, xml
+from .libvirt_host import Home
+from .libvirt_stream import StreamChannel
+
+T = TypeVar("T")
+
+END_SECONDS = 20.0
+OVERLAY_SECONDS = 60.0
+
+
+class Room:
+    """What one guest has on the host: a folder, its overlay, and where QEMU is ours the sockets that we listen on.
+
+    All with the group that QEMU runs as.
+    """
+
+    def __init__(self, context: RunContext, name: str, home: Home) -> None:
+        self.folder = context.folder / name
+        self.disk = paths.cache_dir() / "overlays" / f"{context.run}-{name}.qcow2"
+        self._gid = home.owner.gid
+        self.listeners: dict[str, socket.socket] = {}
+        context.lease.own("file", self.disk)
+        try:
+            self.folder.mkdir()
+            self._give(self.folder, 0o750)
+            if home.embedded:
+                self._listen()
+        except BaseException:
+            self.close()
+            raise
+
+    def _listen(self) -> None:
+        for kind in ("wire", "console"):
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.listeners[kind] = listener
+            listener.bind(str(self.folder / kind))
+            self._give(self.folder / kind, 0o660)
+            listener.listen(1)
+
+    def _give(self, path: Path, mode: int) -> None:
+        if os.geteuid() == 0:
+            os.chown(path, 0, self._gid)
+        path.chmod(mode)
+
+    def path(self, kind: str) -> Path | None:
+        """The socket that QEMU connects to; None where it doesn't."""
+        return self.folder / kind if kind in self.listeners else None
+
+    def overlay(self, base: Path, cache: str = "writeback") -> None:
+        """Make the qcow2 file that takes what this guest writes.
+
+        Raises InstanceError with qemu-img's words, or where its file system cannot bypass the page cache and must.
+        """
+        self.disk.parent.mkdir(parents=True, exist_ok=True)
+        self.disk.parent.chmod(0o711)
+        words = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw", str(self.disk)]
+        try:
+            made = libvirt_host.said(words, seconds=OVERLAY_SECONDS)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise InstanceError("The guest's overlay could not be made.", details=str(error)) from error
+        if made.returncode:
+            raise InstanceError("The guest's overlay could not be made.", details=made.stderr)
+        self._give(self.disk, 0o660)
+        if cache == "none":
+            require_direct(self.disk)
+
+    def accept(self, kind: str) -> SocketChannel:
+        """QEMU's end of a socket; it connected while it was being created."""
+        listener = self.listeners[kind]
+        listener.settimeout(10)
+        connected, _ = listener.accept()
+        return SocketChannel(connected)
+
+    def close(self) -> None:
+        """Remove the folder and the overlay. Twice too."""
+        for listener in self.listeners.values():
+            listener.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.disk.unlink(missing_ok=True)
+
+
+def require_direct(disk: Path) -> None:
+    """Raise InstanceError where the file system of a disk has no O_DIRECT, which `cache = "none"` opens it with."""
+    try:
+        os.close(os.open(disk, os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC))
+    except OSError as error:
+        raise InstanceError(
+            'The guest\'s disk cannot have `cache = "none"`: its file system has no direct I/O.',
+            details=f"{disk}: O_DIRECT: {error.strerror}",
+            hint='Name a cache folder on a disk (TARE_CACHE=FOLDER; tmpfs has none), or take `cache = "writeback"`.',
+        ) from error
+
+
+class KvmInstance(Instance):
+    """One guest. Made whole, or not at all."""
+
+    def __init__(
+        self,
+        home: Home,
+        context: RunContext,
+        room: Room,
+        define: Callable[[Room], Domain],
+        image_bytes: int | None,
+    ) -> None:
+        self._lv = libvirt_host.library()
+        self._home = home
+        self._room = room
+        self._image_bytes = image_bytes
+        self._channels: list[Channel] = []
+        self._domain: Any = None
+        self._pid: int | None = None
+        self._started: int | None = None
+        self._name = self._definition = ""
+        self._log: Path | None = None
+        self._reaped, self._returned = threading.Event(), threading.Event()
+        try:
+            self._create(define(room), context)
+        except BaseException:
+            self._returned.set()
+            self.destroy()
+            raise
+
+    def _create(self, domain: Domain, context: RunContext) -> None:
+        self.id, self._name = domain.labels["instance"], domain.name
+        self._definition = xml(domain)
+        self._log = self._home.log_of(self._name)
+        flags = self._lv.VIR_DOMAIN_START_PAUSED
+        if self._home.embedded:
+            threading.Thread(target=self._reap, daemon=True, name=f"reap {self.id}").start()
+        else:
+            # the daemon ends the guest with our connection; what it keeps of QEMU's words goes with it
+            flags |= self._lv.VIR_DOMAIN_START_AUTODESTROY
+            context.lease.own("file", self._log)
+        create = self._home.connection.createXML
+        self._domain = self._calling("libvirt did not create the guest.", create, self._definition, flags)
+        self._pid = self._home.pid_of(self._name)
+        self._started = processes.start_time(self._pid) if self._pid is not None else None
+        self._returned.set()
+        if domain.port:
+            self._channels.append(self._end("wire", domain.port))
+        if domain.serial:
+            self._channels.append(self._end("console", None))
+
+    def _end(self, kind: str, port: str | None) -> Channel:
+        """Our end of a port, or (None) of the serial console."""
+        if self._room.path(kind) is not None:
+            return self._room.accept(kind)
+        channel = StreamChannel(self._lv, self._home.connection)
+        opening = self._domain.openConsole if port is None else self._domain.openChannel
+        try:
+            self._calling(f"libvirt did not open the guest's {kind}.", opening, port, channel.stream, 0)
+        except BaseException:
+            channel.close()
+            raise
+        channel.listen()
+        return channel
+
+    def _reap(self) -> None:
+        """Collect QEMU when it ends: libvirt waits for its zombie to go, 40 s for one that failed to start.
+
+        By its pid, from the file that is written before QEMU is executed, and never whatever child comes.
+        """
+        pid = self._home.pid_of(self._name)
+        while pid is None and not self._returned.wait(0.02):
+            pid = self._home.pid_of(self._name)
+        if pid is not None or (pid := self._pid) is not None:
+            _collect(pid)
+        self._reaped.set()
+
+    def _calling(self, brief: str, call: Callable[..., T], *arguments: Any) -> T:
+        try:
+            return call(*arguments)
+        except self._lv.libvirtError as error:
+            raise InstanceError(brief, details=str(error)) from error
+
+    def _qemu_log(self) -> str:
+        with contextlib.suppress(OSError):
+            return self._log.read_text(errors="replace")[-4000:] if self._log is not None else ""
+        return ""
+
+    def attach(self) -> Streams:
+        return Streams(*self._channels)
+
+    def start(self) -> None:
+        self._calling("libvirt did not start the guest.", self._domain.resume)
+
+    def accelerator(self) -> Accelerator:
+        import libvirt_qemu
+
+        words = self._calling(
+            "The guest's monitor did not answer.",
+            libvirt_qemu.qemuMonitorCommand, self._domain, json.dumps({"execute": "query-kvm"}), 0,
+        )  # fmt: skip
+        return "kvm" if json.loads(words)["return"]["enabled"] else "tcg"
+
+    def accounts(self) -> Accounts:
+        files, daemons = (self._room.disk,), self._home.daemons()
+        if self._pid is None:
+            why = f"the libvirt at {self._home.uri} does not say which process is the guest's QEMU"
+            return Accounts(files=files, engine=daemons, image_bytes=self._image_bytes, unavailable=why)
+        pids = (self._pid, *processes.descendants(self._pid))
+        folders = tuple(dict.fromkeys(whole for each in cgroups.of_process(self._pid) if (whole := whole_of(each))))
+        return Accounts(pids, folders, files, engine=daemons, image_bytes=self._image_bytes)
+
+    def diagnostics(self) -> Mapping[str, bytes]:
+        return {"domain.xml": self._definition.encode(), "qemu.log": self._qemu_log().encode()}
+
+    def stop(self) -> None:
+        if self._domain is None:
+            return
+        try:
+            self._domain.destroy()
+        except self._lv.libvirtError as error:
+            gone = (self._lv.VIR_ERR_NO_DOMAIN, self._lv.VIR_ERR_OPERATION_INVALID)
+            if error.get_error_code() not in gone:
+                raise InstanceError("libvirt did not destroy the guest.", details=str(error)) from error
+
+    def destroy(self) -> None:
+        self.stop()
+        self._domain = None
+        for channel in self._channels:
+            channel.close()
+        if self._pid is not None:
+            self._wait_ended(self._pid)
+            self._pid = None
+        self._room.close()
+        if self._log is not None and not self._home.embedded:
+            with contextlib.suppress(OSError):  # a system daemon's log is root's
+                self._log.unlink()
+
+    def _wait_ended(self, pid: int) -> None:
+        if self._home.embedded:
+            ended = self._reaped.wait(END_SECONDS)
+        else:
+            ended = self._started is None or processes.wait_gone(pid, self._started, END_SECONDS)
+        if not ended:
+            processes.kill(pid, self._started)
+            raise InstanceError("QEMU did not end.", details=f"pid {pid}", hint="tare sweep")
+
+
+def whole_of(folder: Path) -> Path | None:
+    """The guest's own cgroup: libvirt puts QEMU's threads into parts of it (`emulator`, `vcpu0`).
+
+    None where it has none: a session's QEMU is in its daemon's, with all else there.
+    """
+    return next(
+        (each for each in (*reversed(folder.parents), folder) if "qemu" in each.name and "tare" in each.name), None
+    )
+
+
+def _collect(pid: int) -> None:
+    """Wait until QEMU has ended, and reap it.
+
+    Not by waitpid at once: its pid is written while it is still the child of libvirt's helper, and it becomes ours
+    when that one has ended, a moment later. Somebody else's child is left to whoever reaps it.
+    """
+    processes.wait_gone(pid, None, None)
+    for _ in range(200):
+        if not Path(f"/proc/{pid}").exists():
+            return
+        select.select([], [], [], 0.005)
+        processes.reap([pid])
