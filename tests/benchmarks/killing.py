@@ -93,7 +93,7 @@ def tare(*arguments: str | Path) -> list[str]:
 
 def start(phase: str, drivers: tuple[str, ...], folder: Path) -> Watched:
     """Start a run that will come to that phase."""
-    what = ["-w", "boot", "--rounds", "1"] if phase in LATE else ["-w", ",".join(WORKLOADS), "--rounds", "2"]
+    what = ["-w", "boot", "--rounds", "1"] if phase in LATE else ["--quick", "-w", ",".join(WORKLOADS), "--rounds", "2"]
     log, results = folder / "stderr", folder / "results"
     command = tare("run", "-d", ",".join(drivers), *what, "--progress", "json", "--results", results)
     with log.open("wb") as stderr:

@@ -17,7 +17,7 @@ import pytest
 from program import Tare
 from tare_bench import apt, cache, leases, recipes, rootfs, system, tool
 from tare_bench.driver import LABEL_RUN, RunContext
-from tare_bench.drivers import guest_image
+from tare_bench.drivers import docker_endpoint, guest_image
 from tare_bench.drivers.docker_engine import DockerDriver
 from tare_bench.drivers.docker_images import NO_NETWORK, DockerImages
 from tare_bench.errors import ImageError
@@ -140,12 +140,16 @@ for estimate in (lambda size: 2 * size, lambda size: 0):
     ]
 
 
+def _nobody(options: object) -> None:
+    raise docker_endpoint.NoEngine("No Docker engine answers.")
+
+
 @pytest.fixture(scope="module")
 def engine() -> Iterator[DockerImages]:
     """A private engine, which has no network."""
     with contextlib.ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")  # a user's own is left alone
+        patch.setattr(docker_endpoint, "find", _nobody)  # a user's own is left alone
         patch.setenv("TARE_STATE", os.environ["TARE_STATE"] + "-images")
         stack.callback(tool.run, ["rm", "-rf", os.environ["TARE_STATE"]])
         lease = leases.take(f"images-{os.getpid()}")
