@@ -60,5 +60,5 @@ def test_it_is_measured_in_every_arm_and_known_to_the_report(tare: Tare, tmp_pat
         assert found[arm, "hash.host_cpu"] >= 0
     assert {trial.status for trial in run.trials if trial.cell.workload == "gone"} == {"skipped"}
     page = (Path(run.path) / "report.html").read_text()
-    assert "Wall time of the command of the plan&#39;s own workload `hash`" in page
+    assert "Wall time of the command of the plan&#39;s own workload <code>hash</code>" in page
     assert "has no definition of it" not in page
