@@ -13,6 +13,7 @@ import docker
 import docker.constants
 import docker.errors
 import requests
+from docker.transport import unixconn
 from tare_bench import system
 from tare_bench.errors import DriverUnavailable, InstanceError, TareError
 
@@ -51,7 +52,34 @@ def _client(endpoint: Endpoint, version: str, seconds: int) -> docker.APIClient:
     client = docker.APIClient(base_url=endpoint.url, version=version, timeout=seconds, tls=endpoint.tls or False)
     # Or requests would believe REQUESTS_CA_BUNDLE rather than the engine's own authority.
     client.trust_env = endpoint.tls is None
+    if endpoint.url.startswith("unix://"):
+        client.mount("http+docker://", _Adapter(endpoint.url.replace("unix://", "http+unix://"), seconds))
     return client
+
+
+class _Connection(unixconn.UnixHTTPConnection):
+    """The SDK's own leaves its socket open where nobody is there any more."""
+
+    def connect(self) -> None:
+        with contextlib.ExitStack() as stack:
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            sock.settimeout(self.timeout)
+            sock.connect(self.unix_socket)
+            stack.pop_all()
+        self.sock = sock
+
+
+class _Pool(unixconn.UnixHTTPConnectionPool):
+    def _new_conn(self) -> Any:
+        return _Connection(self.base_url, self.socket_path, self.timeout)  # type: ignore[arg-type] # typed by urllib3
+
+
+class _Adapter(unixconn.UnixHTTPAdapter):
+    def get_connection(self, url: Any, proxies: Any = None) -> Any:
+        with self.pools.lock:
+            if url not in self.pools.keys():  # noqa: SIM118 - a container that cannot be iterated over
+                self.pools[url] = _Pool(url, self.socket_path, self.timeout, maxsize=self.max_pool_size)
+        return super().get_connection(url, proxies)
 
 
 def _knock(url: str) -> None:

@@ -224,7 +224,7 @@ def test_an_engine_that_dies_is_an_error_of_ours(context: RunContext) -> None:
         assert driver.check().failed is not None
         driver.close()
     del caught, ask
-    gc.collect()  # now, and not in another test: the SDK leaves a socket open for each call that finds nobody
+    gc.collect()  # now, and not in another test: no call that finds nobody may leave a socket open
 
 
 AS_A_MEMBER = """
