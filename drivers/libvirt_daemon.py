@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tare_bench.driver import Leftover
 from tare_bench.errors import DriverUnavailable
 
 from .libvirt_domain import METADATA
-from .libvirt_host import Owner, library, pid_in
+from .libvirt_host import Owner, learn_qemu, library, pid_in
 from .libvirt_uri import Flavour, flavour
 
 SYSTEM = "qemu:///system"
@@ -32,8 +33,12 @@ _SOCKETS = ("libvirt-sock", "virtqemud-sock")
 def opened(uri: str) -> Any:
     """A connection. Raises DriverUnavailable, in libvirt's own words, where the daemon does not answer."""
     lv = library()
+    if flavour(uri) is Flavour.SESSION:
+        # a daemon that libvirt starts for us descends from us, and with it QEMU: its zombies are ours to reap
+        processes.become_subreaper()
     try:
-        return lv.open(uri)
+        # by its transport: where the embedded driver is open, it takes every plain `qemu:` in this process for its own
+        return lv.open(uri.replace("qemu:", "qemu+unix:", 1))
     except lv.libvirtError as error:
         raise DriverUnavailable(f"No libvirt answers at {uri}.", details=str(error), hint=fix(uri)) from error
 
@@ -56,13 +61,18 @@ class Daemon:
         self.uri = uri
         self._flavour = flavour(uri)
         self.connection = opened(uri)
+        if self._flavour is Flavour.SESSION:
+            learn_qemu(self.connection)
         self.owner = Owner(os.geteuid(), os.getegid())
         if self._flavour is Flavour.SYSTEM and os.geteuid() == 0:
-            self.owner = _base_owner(self.connection.getCapabilities()) or self.owner
+            self.owner = _named_owner() or _base_owner(self.connection.getCapabilities()) or self.owner
         self.label = self.owner if self._flavour is Flavour.SYSTEM else None
 
+    def pid_file(self, domain: str) -> Path:
+        return _state(self._flavour) / f"{domain}.pid"
+
     def pid_of(self, domain: str) -> int | None:
-        return pid_in(_state(self._flavour) / f"{domain}.pid") or _by_name(domain)
+        return pid_in(self.pid_file(domain)) or _by_name(domain)
 
     def log_of(self, domain: str) -> Path:
         if self._flavour is Flavour.SYSTEM:
@@ -76,6 +86,15 @@ class Daemon:
     def close(self) -> None:
         with contextlib.suppress(library().libvirtError):  # it has gone before us
             self.connection.close()
+
+
+def _named_owner() -> Owner | None:
+    """Whom distributions run QEMU as. First, since libvirt's capabilities have it ask every emulator, for 4 s each."""
+    for name in ("libvirt-qemu", "qemu"):
+        with contextlib.suppress(KeyError):
+            found = pwd.getpwnam(name)
+            return Owner(found.pw_uid, found.pw_gid)
+    return None
 
 
 def _base_owner(capabilities: str) -> Owner | None:
@@ -125,7 +144,7 @@ def leftovers(live_runs: Sequence[str]) -> list[Leftover]:
 
 
 def listening() -> Iterator[str]:
-    """The URIs of this host's daemons whose sockets are there."""
+    """The URIs of this host's daemons whose sockets let us in."""
     for uri, folder in ((SYSTEM, SYSTEM_STATE), (SESSION, _session_runtime())):
         if any(os.access(folder / name, os.W_OK) for name in _SOCKETS):
             yield uri
