@@ -29,7 +29,7 @@ from pathlib import Path
 import libvirt, libvirt_qemu
 from tare_bench import footprint, leases, lifecycle, processes
 from tare_bench.driver import RunContext
-from tare_bench.drivers import guest_image, libvirt_stream
+from tare_bench.drivers import guest_image, libvirt_daemon, libvirt_stream
 from tare_bench.drivers.libvirt_kvm import KvmDriver
 from tare_bench.model import Spec
 
@@ -38,7 +38,12 @@ os.setgroups([kvm]), os.setresgid(gid, gid, gid), os.setresuid(uid, uid, uid)
 
 driver, lease = KvmDriver(), leases.take("ordinary")
 driver.options = {"uri": uri}
-driver.open(RunContext("ordinary", lease.folder, lease, tuple(sorted(os.sched_getaffinity(0)))[-1:]))
+context = RunContext("ordinary", lease.folder, lease, tuple(sorted(os.sched_getaffinity(0)))[-1:])
+beside = KvmDriver()
+if uri == "qemu:///session":
+    libvirt_daemon.opened(uri).close()  # as `check` does: libvirt starts the daemon
+    beside.open(context)  # which has libvirt find no daemon by itself any more
+driver.open(context)
 paths = {key: Path(image[key]) for key in ("kernel", "initrd", "disk")}
 driver.image = guest_image.GuestImage(**{**image, **paths})
 driver.use("tcg")
@@ -56,6 +61,7 @@ with lifecycle.created(driver, spec, name="one", clock=driver.clock, seconds=180
         "stopped": lifecycle.stop(live) > 0,
     }
 driver.close()
+beside.close()
 lease.release()
 seen["left"] = [str(each) for name in ("TARE_RUN", "TARE_CACHE") for each in Path(os.environ[name]).rglob("*ordinary*")]
 seen["logs"] = [str(each) for each in Path(os.environ["XDG_CACHE_HOME"]).rglob("tare-*.log")]
