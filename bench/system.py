@@ -145,6 +145,9 @@ def packages(*, tests: bool = False, os_release: Path = OS_RELEASE) -> list[Pack
     ]
     if not is_root():
         found.append(Package("uidmap", "builds the root filesystem without root", _program("newuidmap")))
+    if tests:
+        # the program alone: it brings no service, no network and no configuration, which libvirt-daemon-system has
+        found.append(Package("libvirt-daemon", "a libvirtd of the tests' own", _program("libvirtd")))
     if tests and distribution(os_release).id != "ubuntu":  # there the package is only an installer of a snap
         browsers = ("chromium", "chromium-browser", "google-chrome")
         found.append(Package("chromium", "looks at the report in the tests", _any_program(*browsers)))

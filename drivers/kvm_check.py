@@ -49,10 +49,10 @@ def _binding() -> Rung:
     if not environment.binding_there():
         return Rung(environment.BINDING, False, "not installed", "\n".join(environment.binding_commands()))
     # in a process of its own: libvirt reads its log's settings but once, when it is loaded
-    loaded = subprocess.run(
-        [sys.executable, "-P", "-c", "import libvirt"],
-        capture_output=True, text=True, check=False, start_new_session=True,
-    )  # fmt: skip
+    try:
+        loaded = libvirt_host.said([sys.executable, "-P", "-c", "import libvirt"])
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Rung(environment.BINDING, False, str(error), "\n".join(environment.binding_commands()))
     if loaded.returncode:
         seen = f"installed, and does not load: {loaded.stderr.strip().splitlines()[-1]}"
         return Rung(environment.BINDING, False, seen, "\n".join(environment.binding_commands()))

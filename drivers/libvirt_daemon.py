@@ -9,33 +9,68 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from tare_bench import paths, processes
+from tare_bench import paths, processes, system
 from tare_bench.driver import Leftover
 from tare_bench.errors import DriverUnavailable
 
 from .libvirt_domain import METADATA
-from .libvirt_host import Owner, library, pid_in
+from .libvirt_host import Owner, learn_qemu, library, pid_in, said
 from .libvirt_uri import Flavour, flavour
 
 SYSTEM = "qemu:///system"
 SESSION = "qemu:///session"
 SYSTEM_STATE = Path("/run/libvirt")
 SYSTEM_LOGS = Path("/var/log/libvirt/qemu")
-_SOCKETS = ("libvirt-sock", "virtqemud-sock")
+_SOCKETS = ("virtqemud-sock", "libvirt-sock")
+START_SECONDS = 60.0
 
 
 def opened(uri: str) -> Any:
     """A connection. Raises DriverUnavailable, in libvirt's own words, where the daemon does not answer."""
     lv = library()
+    if flavour(uri) is Flavour.SESSION:
+        # a daemon that libvirt starts for us descends from us, and with it QEMU: its zombies are ours to reap
+        processes.become_subreaper()
     try:
-        return lv.open(uri)
+        return lv.open(_reachable(uri))
     except lv.libvirtError as error:
         raise DriverUnavailable(f"No libvirt answers at {uri}.", details=str(error), hint=fix(uri)) from error
+
+
+def _reachable(uri: str) -> str:
+    """The URI with transport and socket: where the embedded driver is open in this process, libvirt itself finds none.
+
+    As it was where no daemon answers: libvirt then says so.
+    """
+    if "socket=" in uri:
+        return uri.replace("qemu:", "qemu+unix:", 1)
+    kind = flavour(uri)
+    there = _socket(kind)
+    if there is None and kind is Flavour.SESSION:
+        _start(uri)
+        there = _socket(kind)
+    return uri if there is None else f"qemu+unix:///{kind}?socket={there}"
+
+
+def _socket(kind: Flavour) -> Path | None:
+    """Where a daemon answers."""
+    folder = SYSTEM_STATE if kind is Flavour.SYSTEM else _session_runtime()
+    return next((path for name in _SOCKETS if system.refusal(path := folder / name) is None), None)
+
+
+def _start(uri: str) -> None:
+    """Have libvirt start the user's own daemon, in another process: beside an embedded driver it doesn't."""
+    code = "import libvirt, sys; libvirt.open(sys.argv[1])"
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        said([sys.executable, "-P", "-c", code, uri], seconds=START_SECONDS)
 
 
 def fix(uri: str) -> str:
@@ -56,13 +91,18 @@ class Daemon:
         self.uri = uri
         self._flavour = flavour(uri)
         self.connection = opened(uri)
+        if self._flavour is Flavour.SESSION:
+            learn_qemu(self.connection)
         self.owner = Owner(os.geteuid(), os.getegid())
         if self._flavour is Flavour.SYSTEM and os.geteuid() == 0:
-            self.owner = _base_owner(self.connection.getCapabilities()) or self.owner
+            self.owner = _named_owner() or _base_owner(self.connection.getCapabilities()) or self.owner
         self.label = self.owner if self._flavour is Flavour.SYSTEM else None
 
+    def pid_file(self, domain: str) -> Path:
+        return _state(self._flavour) / f"{domain}.pid"
+
     def pid_of(self, domain: str) -> int | None:
-        return pid_in(_state(self._flavour) / f"{domain}.pid") or _by_name(domain)
+        return pid_in(self.pid_file(domain)) or _by_name(domain)
 
     def log_of(self, domain: str) -> Path:
         if self._flavour is Flavour.SYSTEM:
@@ -76,6 +116,15 @@ class Daemon:
     def close(self) -> None:
         with contextlib.suppress(library().libvirtError):  # it has gone before us
             self.connection.close()
+
+
+def _named_owner() -> Owner | None:
+    """Whom distributions run QEMU as. First, since libvirt's capabilities have it ask every emulator, for 4 s each."""
+    for name in ("libvirt-qemu", "qemu"):
+        with contextlib.suppress(KeyError):
+            found = pwd.getpwnam(name)
+            return Owner(found.pw_uid, found.pw_gid)
+    return None
 
 
 def _base_owner(capabilities: str) -> Owner | None:
@@ -125,9 +174,9 @@ def leftovers(live_runs: Sequence[str]) -> list[Leftover]:
 
 
 def listening() -> Iterator[str]:
-    """The URIs of this host's daemons whose sockets are there."""
-    for uri, folder in ((SYSTEM, SYSTEM_STATE), (SESSION, _session_runtime())):
-        if any(os.access(folder / name, os.W_OK) for name in _SOCKETS):
+    """The URIs of this host's daemons that answer."""
+    for uri in (SYSTEM, SESSION):
+        if _socket(flavour(uri)) is not None:
             yield uri
 
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import grp
 import os
-import platform
 import pwd
 import shutil
-import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from tare_bench import cgroups, paths, processes
 from tare_bench.driver import RunContext
 from tare_bench.errors import DriverUnavailable
 
-from .libvirt_host import Owner, emulator_name, library, machine, pid_in
+from .libvirt_host import Owner, emulator_name, learn_qemu, library, pid_in
 from .libvirt_uri import EMBED
 
 LIBVIRT_QEMU = 64055
@@ -146,31 +144,13 @@ class Embedded:
             raise DriverUnavailable(
                 "libvirt's embedded QEMU driver did not open.", details=str(error), hint="tare setup"
             ) from error
-        self._learn()
+        learn_qemu(self.connection)
 
-    def _learn(self) -> None:
-        """Have libvirt know QEMU before the first guest asks for it: 4 s in a new root, else a few milliseconds.
-
-        It waits for the zombie of each QEMU that it asks, 40 s where nobody reaps it: we are the subreaper.
-        """
-        done = threading.Event()
-        reaper = threading.Thread(target=self._reap_asked, args=(done,), daemon=True, name="reap asked")
-        reaper.start()
-        try:
-            with suppress(library().libvirtError):  # what it cannot say of QEMU, the first guest will
-                self.connection.getDomainCapabilities(None, platform.machine(), machine(), "qemu")
-        finally:
-            done.set()
-            reaper.join()
-
-    def _reap_asked(self, done: threading.Event) -> None:
-        asked: set[int] = set()
-        while not done.wait(0.02):
-            asked |= {pid for file in self._root.glob("lib/qemu/qmp-*/qmp.pid") if (pid := pid_in(file)) is not None}
-            processes.reap(asked)
+    def pid_file(self, domain: str) -> Path:
+        return self._root / "run/qemu" / f"{domain}.pid"
 
     def pid_of(self, domain: str) -> int | None:
-        return pid_in(self._root / "run/qemu" / f"{domain}.pid")
+        return pid_in(self.pid_file(domain))
 
     def log_of(self, domain: str) -> Path:
         return self._root / "log/qemu" / f"{domain}.log"

@@ -22,7 +22,7 @@ from tare_bench.wire import SocketChannel
 
 from . import libvirt_host
 from .libvirt_domain import Domain, xml
-from .libvirt_host import Home
+from .libvirt_host import Home, pid_in
 from .libvirt_stream import StreamChannel
 
 T = TypeVar("T")
@@ -148,9 +148,8 @@ class KvmInstance(Instance):
         self._definition = xml(domain)
         self._log = self._home.log_of(self._name)
         flags = self._lv.VIR_DOMAIN_START_PAUSED
-        if self._home.embedded:
-            threading.Thread(target=self._reap, daemon=True, name=f"reap {self.id}").start()
-        else:
+        threading.Thread(target=self._reap, daemon=True, name=f"reap {self.id}").start()
+        if not self._home.embedded:
             # the daemon ends the guest with our connection; what it keeps of QEMU's words goes with it
             flags |= self._lv.VIR_DOMAIN_START_AUTODESTROY
             context.lease.own("file", self._log)
@@ -183,9 +182,9 @@ class KvmInstance(Instance):
 
         By its pid, from the file that is written before QEMU is executed, and never whatever child comes.
         """
-        pid = self._home.pid_of(self._name)
-        while pid is None and not self._returned.wait(0.02):
-            pid = self._home.pid_of(self._name)
+        file = self._home.pid_file(self._name)
+        while (pid := pid_in(file)) is None and not self._returned.wait(0.02):
+            pass
         if pid is not None or (pid := self._pid) is not None:
             _collect(pid)
         self._reaped.set()
@@ -252,11 +251,7 @@ class KvmInstance(Instance):
                 self._log.unlink()
 
     def _wait_ended(self, pid: int) -> None:
-        if self._home.embedded:
-            ended = self._reaped.wait(END_SECONDS)
-        else:
-            ended = self._started is None or processes.wait_gone(pid, self._started, END_SECONDS)
-        if not ended:
+        if not self._reaped.wait(END_SECONDS):
             processes.kill(pid, self._started)
             raise InstanceError("QEMU did not end.", details=f"pid {pid}", hint="tare sweep")
 

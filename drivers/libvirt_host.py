@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
+
+from tare_bench import processes
 
 PROGRAM_SECONDS = 20.0
 """Within which a program must have said its version."""
@@ -38,6 +41,9 @@ class Home(Protocol):
     """Whom each guest's definition has to name as that; None where libvirt is set up so, or has no choice."""
     embedded: bool
     """Whether QEMU descends from this process and connects to our sockets; a daemon hands out streams."""
+
+    def pid_file(self, domain: str) -> Path:
+        """Where libvirt writes QEMU's pid."""
 
     def pid_of(self, domain: str) -> int | None:
         """QEMU's pid; None where it cannot be known (yet)."""
@@ -127,3 +133,40 @@ def pid_in(path: Path) -> int | None:
         return int(path.read_text())
     except (OSError, ValueError):
         return None
+
+
+def learn_qemu(connection: Any) -> None:
+    """Have libvirt know QEMU before the first guest asks for it: seconds for the first time, then some milliseconds.
+
+    It waits for the zombie of each QEMU that it asks, 40 s where nobody reaps it: as the subreaper we must.
+    """
+    done = threading.Event()
+    reaper = threading.Thread(target=_reap_asked, args=(done,), daemon=True, name="reap asked")
+    reaper.start()
+    try:
+        with contextlib.suppress(library().libvirtError):  # what it cannot say of QEMU, the first guest will
+            connection.getDomainCapabilities(None, platform.machine(), machine(), "qemu")
+    finally:
+        done.set()
+        reaper.join()
+
+
+def _reap_asked(done: threading.Event) -> None:
+    while not done.wait(0.05):
+        processes.reap(pid for pid in processes.all_pids() if _asked_and_ended(pid))
+
+
+def _asked_and_ended(pid: int) -> bool:
+    """Whether it is a zombie of ours that was QEMU in the background, in a session of its own.
+
+    Its pid file is of no use: it is removed with it, sooner than we may have read it. In our own session are the
+    children that libvirt collects itself.
+    """
+    try:
+        before, _, after = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")
+    except OSError:
+        return False
+    state, parent, _, session, *_ = after.split()
+    name = before.partition("(")[2]
+    ours = state == "Z" and int(parent) == os.getpid() and int(session) != os.getsid(0)
+    return ours and emulator_name().startswith(name)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 
 import leftovers
+import libvirtd
 import pytest
 from fakes import TAUGHT
 from tare_bench import cgroups, config, leases, lifecycle, paths, processes, registry, rootfs
@@ -20,9 +21,11 @@ from tare_bench.model import Spec
 from tare_bench.rootfs import Rootfs
 
 REAL = ("native", "docker", "kvm")
-EVERY = (*REAL, "fake")
+SYSTEM = "kvm-system"
+"""Guests in a system libvirtd, which is the tests' own."""
+EVERY = (*REAL, SYSTEM, "fake")
 REAL_ONLY = pytest.mark.parametrize(
-    "host", [pytest.param(name, marks=pytest.mark.needs(name)) for name in REAL], indirect=True
+    "host", [pytest.param(name, marks=pytest.mark.needs(name)) for name in (*REAL, SYSTEM)], indirect=True
 )
 """For what a simulated instance doesn't have."""
 
@@ -35,6 +38,13 @@ def built() -> Rootfs:
     return rootfs.build()
 
 
+def made(name: str, uri: str = "qemu:///system") -> Driver:
+    """A new driver of that name; for guests in a system libvirtd, of the one at that URI."""
+    if name == SYSTEM:
+        return registry.driver("kvm", {"uri": uri})
+    return FakeDriver(Behaviour(replies=TAUGHT)) if name == "fake" else registry.driver(name)
+
+
 class Host:
     """A driver that is open, prepared and resolved."""
 
@@ -43,7 +53,8 @@ class Host:
         self.context = context
         self.spec = spec
         self.accelerator = driver.resolve("auto").accelerator
-        self._names = (f"{driver.name[0]}{number:03}" for number in itertools.count())
+        letter = "s" if driver.options else driver.name[0]
+        self._names = (f"{letter}{number:03}" for number in itertools.count())
         self._stack = contextlib.ExitStack()
         self._shared: Live | None = None
 
@@ -110,9 +121,8 @@ class Hosts:
 
     def __getitem__(self, name: str) -> Host:
         if name not in self._open:
-            self._open[name] = self._opened(
-                FakeDriver(Behaviour(replies=TAUGHT)) if name == "fake" else registry.driver(name)
-            )
+            uri = self._stack.enter_context(libvirtd.running()) if name == SYSTEM else ""
+            self._open[name] = self._opened(made(name, uri))
         return self._open[name]
 
     def _opened(self, driver: Driver) -> Host:

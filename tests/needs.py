@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tare_bench import environment, registry
+from tare_bench import environment, registry, tool
 
 TARE = Path(sys.executable).with_name("tare")
 
@@ -32,7 +32,8 @@ def lacking(what: str) -> Lacking | None:
     """Why the host doesn't have it; None where it does."""
     if what in registry.names(registry.DRIVERS):
         return _driver(what)
-    return {"root": _root, "chromium": _chromium, "kvm-device": _device, "kvm-guest": _guest}[what]()
+    asked = {"root": _root, "chromium": _chromium, "kvm-device": _device, "kvm-guest": _guest, "kvm-system": _libvirtd}
+    return asked[what]()
 
 
 def _driver(name: str) -> Lacking | None:
@@ -58,6 +59,13 @@ def _device() -> Lacking | None:
     except OSError as error:
         return Lacking(f"/dev/kvm does not open: {error.strerror}")
     return None
+
+
+def _libvirtd() -> Lacking | None:
+    """Whether a system libvirtd of the tests' own can be started, and its guests be run."""
+    if (found := _root() or _driver("kvm")) is not None:
+        return found
+    return None if tool.find("libvirtd") else Lacking("no libvirtd", installable=True)
 
 
 def _guest() -> Lacking | None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from .. import leases, paths, recipes, registry, rootfs, store
+from .. import config, leases, paths, recipes, registry, rootfs, store
 from ..driver import Driver, Resolution, RunContext, Rung, Support
 from ..errors import TareError, UsageError
 from ..model import Spec
-from .common import AS_JSON, print_json, wait_for
+from .common import AS_JSON, LIBVIRT_URI, print_json, wait_for
 from .ready import instance_cpus
 
 ROOM = Spec(vcpus=1, memory=1).disk
@@ -23,14 +23,15 @@ ROOM = Spec(vcpus=1, memory=1).disk
 @click.command()
 @click.argument("drivers", metavar="[DRIVER...]", nargs=-1)
 @click.option("--fresh", is_flag=True, help="Try again what is known from last time (does KVM boot a real kernel).")
+@LIBVIRT_URI
 @AS_JSON
-def check(drivers: tuple[str, ...], fresh: bool, as_json: bool) -> int:
+def check(drivers: tuple[str, ...], fresh: bool, libvirt_uri: str | None, as_json: bool) -> int:
     """Say what can run here, each failed rung with its fix. Exit status 3 when a driver that you named cannot run."""
     known = [name for name in registry.names(registry.DRIVERS) if name != "fake"]
     for name in drivers:
         if name not in registry.names(registry.DRIVERS):
             raise UsageError(f"There is no driver named `{name}`.", hint=registry.nearest(name, known))
-    found = {name: _one(name, fresh=fresh) for name in drivers or known}
+    found = {name: _one(name, libvirt_uri, fresh=fresh) for name in drivers or known}
     space = _space()
     if as_json:
         print_json({"drivers": {name: _document(*each) for name, each in found.items()}, "space": space})
@@ -42,11 +43,13 @@ def check(drivers: tuple[str, ...], fresh: bool, as_json: bool) -> int:
     return 3 if any(not found[name][0].ok for name in drivers) else 0
 
 
-def _one(name: str, *, fresh: bool) -> tuple[Support, Resolution | None]:
+def _one(name: str, libvirt_uri: str | None, *, fresh: bool) -> tuple[Support, Resolution | None]:
     try:
-        driver = registry.driver(name)
+        driver = registry.driver(name, {"uri": libvirt_uri} if name == config.GUESTS and libvirt_uri else None)
         support = driver.check(fresh=fresh)
-        return support, _resolution(driver, fresh=fresh) if support.ok and name == "kvm" else None
+        return support, _resolution(driver, fresh=fresh) if support.ok and name == config.GUESTS else None
+    except UsageError:
+        raise
     except TareError as error:
         return Support((Rung("driver", False, error.details or error.brief, error.hint),)), None
 

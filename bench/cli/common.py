@@ -27,6 +27,9 @@ ROOTFS = click.option(
     "--rootfs", "rootfs_reference", default="default", metavar="R",
     help="A folder or tar file of your own, or docker:IMAGE.",
 )  # fmt: skip
+LIBVIRT_URI = click.option(
+    "--libvirt-uri", metavar="URI", help="The libvirt that guests run in; by default Tare's own."
+)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 
 
@@ -124,7 +127,7 @@ def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--accelerator", type=click.Choice(["auto", "kvm", "tcg"]),
             help="For guests: KVM where it works, KVM or nothing, or emulation.",
         ),
-        click.option("--libvirt-uri", metavar="URI", help="The libvirt that guests run in; by default Tare's own."),
+        LIBVIRT_URI,
         click.option("--quick", is_flag=True, help="10 blocks of boot, 6 of memory and CPU: about a minute."),
     ]  # fmt: skip
     for option in reversed(options):

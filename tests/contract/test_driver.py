@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hosts import EVERY, Host, Hosts, built
+from hosts import EVERY, Host, Hosts, built, made
 from tare_bench import registry
 from tare_bench.drivers.docker_engine import DockerDriver
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.needs("root")
 
 @pytest.mark.parametrize("name", EVERY)
 def test_checking_needs_nothing_and_changes_nothing(name: str) -> None:
-    driver = registry.driver(name)
+    driver = made(name)
     first, second = driver.check(), driver.check()
     assert [rung.name for rung in first.rungs] == [rung.name for rung in second.rungs]
     assert all(rung.seen for rung in first.rungs)
@@ -23,7 +23,7 @@ def test_checking_needs_nothing_and_changes_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_what_was_never_opened_is_closed_twice(name: str) -> None:
-    driver = registry.driver(name)
+    driver = made(name)
     driver.close()
     driver.close()
 

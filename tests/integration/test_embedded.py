@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -10,8 +11,9 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import pytest
 from hosts import Host, Hosts
 from tare_bench import leases, lifecycle, processes, sweep
@@ -19,6 +21,7 @@ from tare_bench.clock import MonotonicClock
 from tare_bench.driver import Instance
 from tare_bench.drivers import libvirt_embed
 from tare_bench.drivers.fake import FakeDriver
+from tare_bench.errors import InstanceError
 from tare_bench.model import Spec
 
 if TYPE_CHECKING:
@@ -109,6 +112,41 @@ def test_qemu_is_unprivileged_sandboxed_and_reaped_by_us(kvm: Host) -> None:
     assert status["Seccomp"].strip() == "2"
     if os.geteuid() == 0:
         assert "0" not in status["Uid"].split()
+
+
+@pytest.mark.parametrize(("cache", "direct"), [("auto", False), ("writeback", False), ("none", True)])
+def test_a_disk_is_opened_as_its_cache_mode_says(
+    kvm: Host, cache: Literal["auto", "writeback", "none"], direct: bool
+) -> None:
+    spec = msgspec.structs.replace(kvm.spec, cache=cache)
+    with lifecycle.created(kvm.driver, spec, name=f"c-{cache}", clock=kvm.driver.clock, seconds=180) as live:
+        assert live.instance is not None
+        where = live.instance.accounts()
+        assert _opened_direct(where.pids[0], where.files[0]) is direct
+        lifecycle.boot(live)
+
+
+def _opened_direct(pid: int, file: Path) -> bool:
+    [number] = [each.name for each in Path(f"/proc/{pid}/fd").iterdir() if each.readlink() == file]
+    line = next(text for text in Path(f"/proc/{pid}/fdinfo/{number}").read_text().splitlines() if "flags" in text)
+    return bool(int(line.split()[1], 8) & os.O_DIRECT)
+
+
+def test_where_there_is_no_direct_io_a_disk_without_a_cache_is_refused(
+    kvm: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(path: Path, flags: int, *rest: Any, **more: Any) -> int:
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return opened(path, flags, *rest, **more)
+
+    opened = os.open
+    monkeypatch.setattr(os, "open", refuses)
+    spec = msgspec.structs.replace(kvm.spec, cache="none")
+    with pytest.raises(InstanceError, match="no direct I/O") as caught:
+        kvm.driver.create(spec, name="direct")
+    assert "tmpfs" in caught.value.hint
+    assert kvm.traces("direct") == []
 
 
 def test_images_stay_ours(kvm: Host) -> None:

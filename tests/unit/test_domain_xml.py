@@ -5,10 +5,13 @@ from __future__ import annotations
 import platform
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree as ET
 
 import pytest
-from tare_bench.drivers.libvirt_domain import METADATA, Boot, Domain, xml
+from tare_bench.drivers import guest_image, libvirt_host
+from tare_bench.drivers.libvirt_domain import METADATA, Boot, Domain, disk_cache, xml
+from tare_bench.drivers.libvirt_host import Owner
 
 DOMAIN = Domain(
     name="tare-run-b0p0",
@@ -59,6 +62,66 @@ def test_it_boots_the_kernel_directly() -> None:
     sector = tree(replace(DOMAIN, boot=Boot()))
     assert attribute(sector, "os/boot", "dev") == "hd"
     assert sector.find("os/kernel") is None
+
+
+def on(machine: str, monkeypatch: pytest.MonkeyPatch, **changes: object) -> ET.Element:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    return tree(replace(DOMAIN, **changes))  # type: ignore[arg-type]
+
+
+def test_on_aarch64_it_is_a_virt_machine_without_what_needs_firmware(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = on("aarch64", monkeypatch)
+    assert root.find("os/type").attrib == {"arch": "aarch64", "machine": "virt"}  # type: ignore[union-attr]
+    assert root.find("features/acpi") is None, "libvirt has it there with UEFI only"
+    assert attribute(root, "cpu", "mode") == "maximum"
+    assert root.find("os/loader") is None
+    assert attribute(on("aarch64", monkeypatch, accelerator="kvm"), "cpu", "mode") == "host-passthrough"
+    serial = root.find("devices/serial")
+    assert serial is not None
+    assert [each.tag for each in serial] == ["source", "target"], "its model is the machine's own: a PL011"
+    assert guest_image.cmdline("aarch64").startswith("console=ttyAMA0 earlycon quiet")
+    assert libvirt_host.emulator_name() == "qemu-system-aarch64"
+
+
+def test_on_x86_it_is_a_q35_that_powers_off_by_acpi(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = on("x86_64", monkeypatch)
+    assert root.find("os/type").attrib == {"arch": "x86_64", "machine": "q35"}  # type: ignore[union-attr]
+    assert root.find("features/acpi") is not None
+    assert root.find("cpu") is None
+    assert guest_image.cmdline("x86_64").startswith("console=ttyS0 earlyprintk=ttyS0,115200 quiet")
+
+
+@pytest.mark.parametrize(
+    ("asked", "driver"),
+    [
+        ("auto", {"cache": "writeback"}),
+        ("writeback", {"cache": "writeback"}),
+        ("none", {"cache": "none", "io": "native"}),
+    ],
+)
+def test_its_disk_is_cached_as_the_spec_says(
+    asked: Literal["auto", "writeback", "none"], driver: dict[str, str]
+) -> None:
+    found = tree(replace(DOMAIN, cache=disk_cache(asked))).find("devices/disk/driver")
+    assert found is not None
+    assert found.attrib == {"name": "qemu", "type": "qcow2", **driver}
+
+
+def test_where_a_daemon_hands_out_streams_it_makes_socket_and_terminal_itself() -> None:
+    root = tree(replace(DOMAIN, wire=None, console=None))
+    assert attribute(root, "devices/serial", "type") == "pty"
+    assert root.find("devices/serial/source") is None
+    source = root.find("devices/channel/source")
+    assert source is not None
+    assert source.attrib == {"mode": "bind"}
+
+
+def test_a_system_daemon_is_told_whom_qemu_runs_as_and_to_leave_files_alone() -> None:
+    assert tree(DOMAIN).find("seclabel") is None
+    label = tree(replace(DOMAIN, owner=Owner(64055, 995))).find("seclabel")
+    assert label is not None
+    assert label.attrib == {"type": "static", "model": "dac", "relabel": "no"}
+    assert label.findtext("label") == "+64055:+995"
 
 
 def test_an_emulated_guest_has_a_translation_cache_of_a_fixed_size() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tare_bench.driver import Resolution
+from tare_bench.driver import Instance, Resolution
 from tare_bench.drivers import kvm_probe
-from tare_bench.drivers.fake import Behaviour, FakeDriver
+from tare_bench.drivers.fake import Behaviour, FakeDriver, FakeInstance
+from tare_bench.drivers.guest_image import GuestImage
 from tare_bench.drivers.kvm_probe import Seen
 from tare_bench.drivers.libvirt_kvm import KvmDriver
-from tare_bench.errors import DriverUnavailable
+from tare_bench.errors import DriverUnavailable, UsageError
+from tare_bench.model import Spec
 
 LIBVIRT = (
     "internal error: process exited while connecting to monitor: 2026-01-01T00:00:00.000000Z qemu-system-x86_64: "
@@ -106,14 +108,57 @@ def test_what_load_may_have_caused_is_believed_for_the_day_only(
 
 
 class Guest(FakeDriver):
-    """One that takes as long to be made, and ends as a test says."""
-
-    def __init__(self, behaviour: Behaviour) -> None:
-        super().__init__(behaviour)
-        self.used: list[str] = []
+    """One whose life goes as a test says, and whose monitor says KVM."""
 
     def use(self, accelerator: str) -> None:
-        self.used.append(accelerator)
+        pass
+
+    def create(self, spec: Spec, *, name: str) -> Instance:
+        instance = super().create(spec, name=name)
+        instance.accelerator = lambda: "kvm"  # type: ignore[method-assign]
+        return instance
+
+
+def test_the_kernel_has_its_time_from_the_resume_on_whatever_creating_took() -> None:
+    within = kvm_probe.KERNEL_SECONDS * 0.9
+    slow = Guest(Behaviour(create=kvm_probe.KERNEL_SECONDS * 2, boot=within, spread=0))
+    assert kvm_probe._boots(slow) == Seen("")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "log", "lasts"),
+    [
+        (Behaviour(hang_boot=[0]), b"", False),
+        (Behaviour(hang_boot=[0]), b"KVM internal error. Suberror: 1", True),
+        (Behaviour(create=kvm_probe.CREATE_SECONDS * 2), b"", False),
+        (Behaviour(fail_create=[0]), b"", False),
+        (Behaviour(die_boot=[0]), b"", False),
+    ],
+)
+def test_only_what_the_host_itself_says_lasts(
+    monkeypatch: pytest.MonkeyPatch, behaviour: Behaviour, log: bytes, lasts: bool
+) -> None:
+    monkeypatch.setattr(FakeInstance, "diagnostics", lambda self: {"qemu.log": log})
+    seen = kvm_probe._boots(Guest(behaviour))  # type: ignore[arg-type]
+    assert seen.reason
+    assert seen.lasts is lasts
+
+
+def test_an_accelerator_of_the_arms_own_beats_the_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = KvmDriver()
+    asked: list[str] = []
+    monkeypatch.setattr(
+        kvm_probe, "resolve", lambda driver, asking, digest, *, fresh: asked.append(asking) or Resolution("tcg")
+    )
+    driver.image = GuestImage(Path(), Path(), Path(), "", "d", "", 0)
+    driver.resolve("kvm")
+    driver.options = {"accelerator": "tcg"}
+    driver.resolve("kvm")
+    assert asked == ["kvm", "tcg"]
+    driver.options = {"accelerator": "hvf"}
+    for call in (driver.check, lambda: driver.resolve("auto")):
+        with pytest.raises(UsageError, match="hvf"):
+            call()
 
 
 def test_auto_falls_back_loudly_with_what_was_seen(tries: list[str]) -> None:
