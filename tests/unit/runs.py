@@ -373,3 +373,28 @@ def hostile() -> Run:
     extra = Sample(metric=f"odd.{HOSTILE}", value=1.0, unit=HOSTILE)
     trials = [msgspec.structs.replace(trial, samples=[*trial.samples, extra]) for trial in run.trials]
     return msgspec.structs.replace(run, manifest=manifest, trials=trials)
+
+
+def hostile_rates() -> Run:
+    """Throughput with an attack in the parameters, in the amount of work and in why a trial failed."""
+
+    def outcome(arm: str, workload: str, block: int) -> Outcome | None:
+        return ("failed", HOSTILE) if (arm, workload, block) == (HOSTILE, "fio-randread", 2) else None
+
+    names = {HOSTILE: "docker"}
+    run = build(Setting(("docker", HOSTILE), names=names, outcome=outcome, accelerators={}, rounds=10, throughput=10))
+
+    def odd(params: dict[str, Scalar]) -> dict[str, Scalar]:
+        return {**params, "connections": HOSTILE, HOSTILE: HOSTILE} if params.get("connections") == 10 else params
+
+    trials = [
+        msgspec.structs.replace(
+            trial,
+            cell=msgspec.structs.replace(trial.cell, params=odd(trial.cell.params)),
+            facts=dict.fromkeys(trial.facts, HOSTILE),
+        )
+        for trial in run.trials
+    ]
+    workloads = [msgspec.structs.replace(each, params=odd(each.params)) for each in run.manifest.plan.workloads]
+    plan = msgspec.structs.replace(run.manifest.plan, workloads=workloads)
+    return msgspec.structs.replace(run, trials=trials, manifest=msgspec.structs.replace(run.manifest, plan=plan))
