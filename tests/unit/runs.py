@@ -120,7 +120,7 @@ RATES: dict[str, dict[str, float]] = {
         "sysbench-memory": 6e9,
         "fio-randread": 3600.0,
         "fio-randwrite": 6600.0,
-        "redis": 8e3,
+        "redis": 1380.0,
     },
 }
 """Of the throughput that a run is given beside its boots; what a unit costs the host is 0.9 of its time."""
