@@ -185,7 +185,7 @@ def _verdict(
     if interval is None or not stats.enough(pairs, level):
         return (
             "not enough data",
-            f"{pairs} pairs; an interval at {100 * level:.3g} % takes {stats.values_needed(level)}",
+            f"{pairs} pair{'s' * (pairs != 1)}; an interval at {100 * level:.3g} % takes {stats.values_needed(level)}",
         )
     where = stats.place(interval, paired.region)
     if where == "undecided":

@@ -54,8 +54,8 @@ def _print_table(console: Console, table: Table, *, whole: bool) -> None:
     from rich.text import Text
 
     console.print(Text(table.title, style="bold"))
-    for alert in table.alerts:
-        console.print(Text(alert, style="bold red"))
+    if table.alerts:
+        console.print(Text(" ".join(table.alerts), style="bold red"))
     rows = [row for row in table.rows if whole or row.lead]
     if rows:
         console.print(_table(table, rows))
@@ -77,8 +77,8 @@ def _table(table: Table, rows: list[TableRow]) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False)
-    drawn.add_column("", min_width=19)
+    drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    drawn.add_column("")
     for column in table.columns:
         notes = [note for note in (column.driver, "baseline" if column.baseline else "", column.label) if note]
         drawn.add_column(Text("\n".join([column.name, *notes])), overflow="fold")

@@ -126,12 +126,17 @@ def _alerts(analysis: Analysis, group: str, rows: list[Row]) -> tuple[str, ...]:
     """One sentence for each kind of block of which fewer were measured than planned, where it touches the group."""
     run = analysis.run
     plan = run.manifest.plan
-    touched = {row.workload for row in rows} or {each.name for each in plan.workloads if each.together}
+    touched = {(row.workload, row.params) for row in rows}
+    touched = touched or {(each.name, canonical(each.params)) for each in plan.workloads if each.together}
     found = []
     for kind, together, planned in (("boot", False, plan.rounds), ("throughput", True, plan.throughput_rounds)):
-        names = {each.name for each in plan.workloads if each.together == together}
-        blocks = {trial.block for trial in run.trials if trial.role == "measured" and trial.cell.workload in names}
-        if names & touched and len(blocks) < planned:
+        cells = {(each.name, canonical(each.params)) for each in plan.workloads if each.together == together}
+        blocks = {
+            trial.block
+            for trial in run.trials
+            if trial.role == "measured" and (trial.cell.workload, canonical(trial.cell.params)) in cells
+        }
+        if cells & touched and len(blocks) < planned:
             found.append(
                 f"{_why_fewer(analysis)}: {len(blocks)} of {count(planned, 'planned block')} of {kind} measured."
             )

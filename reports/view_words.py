@@ -155,9 +155,9 @@ def _throughput(analysis: Analysis, arm: str, *, primary: bool) -> str:
         if not reasons:
             return f"In throughput nothing is decided between {name} and {against}."
         return f"There is not enough data to compare the throughput of {name} with that of {against}: {reasons[0]}."
-    one = " in one cell only" if len(found) == 1 else ""
+    one = ", in one cell only" if len(found) == 1 else ""
     parts = [part for verdict in _RATES if (part := _rates(analysis, verdict, found))]
-    return f"{prefix}Throughput of {name}, compared with {against}{one}: {'; '.join(parts)}."
+    return f"{prefix}{'t' if prefix else 'T'}hroughput of {name} compared with {against}{one}: {'; '.join(parts)}."
 
 
 _RATES: dict[Verdict, str] = {
@@ -181,12 +181,18 @@ def _rates(analysis: Analysis, verdict: Verdict, items: list[Comparison]) -> str
     effects = [item.effect for item in found if item.effect and item.scale == "ratio"]
     if verdict in ("undecided", "not enough data") or len(effects) < len(found):
         return f"{_RATES[verdict]} {named}"
-    values = sorted(effect.value for effect in effects)
     kind = "rate" if all(analysis.metrics[item.row.metric].unit.endswith("/s") for item in found) else "time"
-    alone = span(effects[0].low, effects[0].high)
-    least, most = number(values[0]), number(values[-1])
-    said = f"{least} times the {kind}" + (f", {alone}" if alone else "") if len(values) == 1 else ""
-    return f"{_RATES[verdict]} {named} ({said or f'{least} to {most} times the {kind}'})"
+    value, interval = _how_much(effects)
+    return f"{_RATES[verdict]} {named}, at {value} times the {kind}{interval}"
+
+
+def _how_much(effects: list[Estimate]) -> tuple[str, str]:
+    """One ratio and its interval, or the least and the greatest of several."""
+    if len(effects) > 1:
+        values = [effect.value for effect in effects]
+        return span(min(values), max(values)), ""
+    interval = span(effects[0].low, effects[0].high)
+    return number(effects[0].value), f" ({interval})" if interval else ""
 
 
 def _joined(claims: list[str]) -> str:

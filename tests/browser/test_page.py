@@ -17,7 +17,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "unit"))
 
-from runs import METRICS, PRIMARY, Setting, build, hostile, troubled
+from runs import METRICS, PRIMARY, Setting, build, hostile, hostile_rates, troubled
 from tare_bench.analysis import analyse
 from tare_bench.model import Run
 from tare_bench.reports.html import render_html
@@ -41,6 +41,8 @@ RUNS: dict[str, Callable[[], Run]] = {
     "usual": build,
     "troubled": troubled,
     "hostile": hostile,
+    "throughput": lambda: build(Setting(rounds=10, throughput=10, workloads=("boot", "memory", "disk", "isolation"))),
+    "hostile throughput": hostile_rates,
     "simulated": lambda: build(Setting(accelerators=dict.fromkeys(("native", "docker", "kvm"), "simulated"))),
 }
 
@@ -148,7 +150,15 @@ addEventListener("load", () => {{
 
 
 @pytest.mark.parametrize(
-    ("name", "folded"), [("usual", True), ("usual", False), ("troubled", False), ("hostile", False)]
+    ("name", "folded"),
+    [
+        ("usual", True),
+        ("usual", False),
+        ("troubled", False),
+        ("hostile", False),
+        ("throughput", False),
+        ("hostile throughput", False),
+    ],
 )
 def test_a_phone_never_scrolls_sideways(tmp_path: Path, name: str, folded: bool) -> None:
     page = _render(RUNS[name]())

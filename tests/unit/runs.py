@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -18,11 +18,15 @@ from tare_bench.model import (
     RootfsFacts,
     Run,
     Sample,
+    Scalar,
     Spec,
     Status,
     Trial,
     WorkloadPlan,
 )
+from tare_bench.workloads.fio import FioRandRead, FioRandWrite
+from tare_bench.workloads.redis import Redis
+from tare_bench.workloads.sysbench import SysbenchCpu, SysbenchMemory
 
 MIB = 1 << 20
 SPEC = Spec(vcpus=1, memory=512 * MIB, rootfs="sha256:" + "4f" * 32)
@@ -32,6 +36,9 @@ PRIMARY = {
     "disk": "disk.instance",
     "sysbench-cpu": "sysbench-cpu.events",
 }
+TOGETHER = (SysbenchCpu, SysbenchMemory, FioRandRead, FioRandWrite, Redis)
+"""The workloads of blocks of throughput."""
+PRIMARY |= {each.name: each.primary for each in TOGETHER}
 HOSTILE = "<script>alert('x')</script>\"&'\x1b[31m\u2028\u202e"
 
 
@@ -48,14 +55,7 @@ METRICS: Mapping[str, Metric] = {
         *LIFECYCLE,
         *MEMORY,
         *DISK,
-        Metric(
-            name="sysbench-cpu.events",
-            unit="1/s",
-            better="higher",
-            resolution=0.01,
-            title="CPU (sysbench)",
-            definition="Events per second of `sysbench cpu run`, prime numbers to 10000, a fixed number of events.",
-        ),
+        *(metric for workload in TOGETHER for metric in workload.metrics),
         _isolation("same_kernel", "Runs the host's kernel"),
         _isolation("namespaces", "Namespaces of its own"),
         _isolation("host_processes", "Host processes visible"),
@@ -100,6 +100,30 @@ OTHER: dict[str, dict[str, dict[str, float]]] = {
         "kvm": {**_ISOLATED, "same_kernel": 0, "namespaces": 8, "host_processes": 0, "capabilities": 41, "seccomp": 0},
     },
 }
+RATES: dict[str, dict[str, float]] = {
+    "native": {
+        "sysbench-cpu": 1210.0,
+        "sysbench-memory": 31e9,
+        "fio-randread": 21e3,
+        "fio-randwrite": 25e3,
+        "redis": 70e3,
+    },
+    "docker": {
+        "sysbench-cpu": 1208.0,
+        "sysbench-memory": 31e9,
+        "fio-randread": 18e3,
+        "fio-randwrite": 25e3,
+        "redis": 69e3,
+    },
+    "kvm": {
+        "sysbench-cpu": 88.0,
+        "sysbench-memory": 6e9,
+        "fio-randread": 3600.0,
+        "fio-randwrite": 6600.0,
+        "redis": 1380.0,
+    },
+}
+"""Of the throughput that a run is given beside its boots; what a unit costs the host is 0.9 of its time."""
 FACTS = {
     "native": {"kernel_release": "6.1.0-28-amd64", "boot_id": "b1", "os": "Debian GNU/Linux 12 (bookworm)"},
     "docker": {"kernel_release": "6.1.0-28-amd64", "boot_id": "b1", "os": "Debian GNU/Linux 12 (bookworm)"},
@@ -130,6 +154,10 @@ class Setting:
     seed: int = 7
     notices: tuple[Notice, ...] = ()
     host: Mapping[str, str] = field(default_factory=lambda: HOST)
+    throughput: int = 0
+    """Measured blocks of throughput, after those of boot."""
+    throughput_done: int | None = None
+    """How many of them were started; None: all."""
 
 
 EMULATED_NOTICE = Notice(
@@ -151,7 +179,67 @@ def build(setting: Setting | None = None) -> Run:
         dice.shuffle(order)
         for position, arm in enumerate(order):
             trials += _session(setting, dice, arm, block, position, len(trials))
+    trials += _together(setting, dice, arms, len(trials))
     return Run(path="/tmp/results/x", manifest=_manifest(setting, arms), trials=trials, notices=list(setting.notices))
+
+
+def planned_together() -> list[WorkloadPlan]:
+    """The cells of throughput."""
+    return [
+        WorkloadPlan(name=each.name, params=dict(params), together=True, sized=True)
+        for each in TOGETHER
+        for params in each.variants
+    ]
+
+
+def _together(setting: Setting, dice: random.Random, arms: list[Arm], first: int) -> Iterator[Trial]:
+    done = setting.throughput if setting.throughput_done is None else setting.throughput_done
+    number = first
+    for block in range(done + 1 if setting.throughput else 0):
+        for workload in dice.sample(planned_together(), len(planned_together())):
+            for position, arm in enumerate(dice.sample(arms, len(arms))):
+                yield _rate_trial(setting, dice, arm, workload, block, position, number)
+                number += 1
+
+
+def _rate_trial(
+    setting: Setting, dice: random.Random, arm: Arm, workload: WorkloadPlan, block: int, position: int, number: int
+) -> Trial:
+    outcome = setting.outcome(arm.name, workload.name, block - 1) if block else None
+    status, reason = outcome or ("ok", "")
+    return Trial(
+        trial=f"t{number:05d}",
+        cell=Cell(
+            arm=arm.name,
+            driver=arm.driver,
+            accelerator=setting.accelerators.get(arm.name, "none"),
+            workload=workload.name,
+            params=workload.params,
+            spec=msgspec.structs.replace(arm.spec, cache="none"),
+        ),
+        instance=f"i{setting.rounds + 1 + block:03d}-{position}",
+        age_s=3.0,
+        block=setting.rounds + 1 + block,
+        position=position,
+        role="measured" if block else "warmup",
+        status=status,
+        started_at=f"2026-11-24T04:{number // 60 % 60:02d}:{number % 60:02d}Z",
+        samples=_rate_samples(setting, dice, arm, workload, block) if status == "ok" else [],
+        reason=reason,
+        facts={"work": "5000"},
+    )
+
+
+def _rate_samples(setting: Setting, dice: random.Random, arm: Arm, workload: WorkloadPlan, block: int) -> list[Sample]:
+    metric = METRICS[PRIMARY[workload.name]]
+    connections: Scalar = workload.params.get("connections", 1)
+    rate = RATES[_kind(arm)][workload.name] * (1 + float(connections) / 100) * (1 + dice.gauss(0, 0.004))
+    rate *= setting.factor(arm.name, metric.name, block - 1)
+    per_unit = float(1 << 20) if metric.unit == "B/s" else 1.0
+    return [
+        Sample(metric=metric.name, value=rate, unit=metric.unit),
+        Sample(metric=f"{workload.name}.host_cpu", value=0.9 * per_unit / rate, unit="s"),
+    ]
 
 
 def _session(setting: Setting, dice: random.Random, arm: Arm, block: int, position: int, first: int) -> list[Trial]:
@@ -224,7 +312,11 @@ def _manifest(setting: Setting, arms: list[Arm]) -> Manifest:
         command="tare run --driver native,docker,kvm --seed 7",
         plan=Plan(
             arms=arms,
-            workloads=[WorkloadPlan(name=name) for name in setting.workloads],
+            workloads=[
+                *(WorkloadPlan(name=name) for name in setting.workloads),
+                *(planned_together() if setting.throughput else []),
+            ],
+            throughput_rounds=setting.throughput,
             baseline=setting.baseline,
             rounds=setting.rounds,
             seed=setting.seed,
@@ -281,3 +373,28 @@ def hostile() -> Run:
     extra = Sample(metric=f"odd.{HOSTILE}", value=1.0, unit=HOSTILE)
     trials = [msgspec.structs.replace(trial, samples=[*trial.samples, extra]) for trial in run.trials]
     return msgspec.structs.replace(run, manifest=manifest, trials=trials)
+
+
+def hostile_rates() -> Run:
+    """Throughput with an attack in the parameters, in the amount of work and in why a trial failed."""
+
+    def outcome(arm: str, workload: str, block: int) -> Outcome | None:
+        return ("failed", HOSTILE) if (arm, workload, block) == (HOSTILE, "fio-randread", 2) else None
+
+    names = {HOSTILE: "docker"}
+    run = build(Setting(("docker", HOSTILE), names=names, outcome=outcome, accelerators={}, rounds=10, throughput=10))
+
+    def odd(params: dict[str, Scalar]) -> dict[str, Scalar]:
+        return {**params, "connections": HOSTILE, HOSTILE: HOSTILE} if params.get("connections") == 10 else params
+
+    trials = [
+        msgspec.structs.replace(
+            trial,
+            cell=msgspec.structs.replace(trial.cell, params=odd(trial.cell.params)),
+            facts=dict.fromkeys(trial.facts, HOSTILE),
+        )
+        for trial in run.trials
+    ]
+    workloads = [msgspec.structs.replace(each, params=odd(each.params)) for each in run.manifest.plan.workloads]
+    plan = msgspec.structs.replace(run.manifest.plan, workloads=workloads)
+    return msgspec.structs.replace(run, trials=trials, manifest=msgspec.structs.replace(run.manifest, plan=plan))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -382,3 +382,46 @@ def test_an_analysis_can_be_written_as_json_with_names() -> None:
 
 def test_the_same_run_gives_the_same_analysis() -> None:
     assert _analyse(build()) == _analyse(build())
+
+
+def _rates(factors: Mapping[tuple[str, str], float], **settings: Any) -> Analysis:
+    base = Setting(
+        rounds=10,
+        throughput=10,
+        workloads=("boot", "memory"),
+        factor=lambda arm, metric, block: factors.get((arm, metric), 1.0),
+    )
+    return _analyse(build(replace(base, **settings)))
+
+
+def test_an_instance_that_beats_native_is_a_notice_with_what_to_suspect() -> None:
+    found = _rates({("docker", "fio-randread.iops"): 1.5, ("docker", "sysbench-memory.rate"): 1.2})
+    reads, memory = sorted(found.notices, key=lambda notice: "fio" not in notice.message)
+    assert {notice.code for notice in found.notices} == {"faster-than-native"}
+    assert {notice.subject for notice in found.notices} == {"docker"}
+    assert reads.message.startswith("docker beats native in Random reads (fio), block_size 4096, depth 1: 1.2")
+    assert "page cache" in reads.hint
+    assert "clock" in memory.hint
+
+
+def test_a_guest_that_beats_native_is_one_too_whatever_the_baseline() -> None:
+    for baseline in ("native", "docker"):
+        found = _rates({("kvm", "fio-randwrite.iops"): 8.0}, baseline=baseline)
+        assert [(notice.subject, "page cache" in notice.hint) for notice in found.notices] == [("kvm", True)]
+
+
+@pytest.mark.parametrize(
+    ("factor", "settings"),
+    [
+        (1.03, {}),  # inside the region
+        (1.5, {"throughput_done": 4}),  # too few pairs for a verdict
+        (1.5, {"arms": ("docker", "kvm")}),  # nothing to beat
+        (0.5, {}),
+    ],
+)
+def test_without_a_verdict_there_is_no_notice(factor: float, settings: dict[str, Any]) -> None:
+    assert _rates({("docker", "sysbench-memory.rate"): factor}, **settings).notices == []
+
+
+def test_what_costs_less_than_native_or_boots_faster_is_no_notice() -> None:
+    assert _rates({("docker", "redis.host_cpu"): 0.1, ("docker", "boot.ready"): 0.001}).notices == []

@@ -6,23 +6,30 @@ import base64
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
+from importlib.resources import as_file, files
 from itertools import pairwise
 
 import msgspec
 import pytest
-from runs import HOSTILE, METRICS, PRIMARY, Outcome, Setting, build, hostile, troubled
+from runs import HOSTILE, METRICS, PRIMARY, Outcome, Setting, build, hostile, hostile_rates, troubled
+from tare_bench import registry, store
 from tare_bench.analysis import analyse
 from tare_bench.model import Run
 from tare_bench.reports.html import render_html
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
+TEN = Setting(rounds=10, throughput=10, workloads=("boot", "memory", "disk", "isolation"))
 SETTINGS: dict[str, Callable[[], Run]] = {
     "usual": build,
     "troubled": troubled,
     "hostile": hostile,
     "simulated": lambda: build(Setting(accelerators=dict.fromkeys(("native", "docker", "kvm"), "simulated"))),
+    "throughput": lambda: build(TEN),
+    "hostile throughput": hostile_rates,
+    "cut short": lambda: build(replace(TEN, throughput_done=0)),
     "alone": lambda: build(Setting(arms=("docker",), rounds=2)),
     "broken": lambda: build(Setting(outcome=_broken)),
 }
@@ -154,8 +161,46 @@ def test_the_same_run_gives_the_same_bytes() -> None:
     assert _render(build()) == _render(build())
 
 
+def test_hostile_parameters_are_text_and_nothing_else() -> None:
+    page, reader = _page("hostile throughput")
+    assert HOSTILE not in page
+    assert "<script" not in page
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u2028\u2029\u202a-\u202e]", page)
+    assert "Redis GET, connections <script>alert('x')</script>\"&'" in reader.text
+
+
+def test_throughput_is_drawn_and_said_in_tables() -> None:
+    page, reader = _page("throughput")
+    for place in ("rates", "forest", "sweep-redis.get.rate", "throughput"):
+        assert f'id="{place}"' in page
+    charts = re.findall(r"<svg role=.*?</svg>", page, flags=re.DOTALL)
+    assert len(charts) == 23
+    assert all("EMULATED" in svg and "var(--ink)" in svg for svg in charts)
+    for words in ("Redis GET, 10 connections (inside, loopback)", "5000 × request", "Host CPU for each event"):
+        assert words in reader.text
+    assert '{"' not in reader.text
+
+
+def test_a_section_that_was_not_begun_says_so_and_has_no_empty_table() -> None:
+    section = _page("cut short")[0].partition('<section id="throughput"')[2].partition("</section>")[0]
+    assert "0 of 10 planned blocks of throughput measured" in section
+    assert "<table" not in section
+
+
+def test_a_run_that_was_stored_before_there_was_throughput_still_renders() -> None:
+    with as_file(files("tare_bench") / "demo") as folder:
+        manifest = (folder / store.MANIFEST).read_text(encoding="utf-8")
+        assert "throughput_rounds" not in manifest
+        assert '"cache"' not in manifest
+        page = render_html(analyse(store.load(folder), registry.metrics(), registry.primaries()))
+    assert "kvm (EMULATED) takes 20.8 times as long to boot" in page
+    assert "not recorded" in page
+    assert 'id="forest"' not in page
+
+
 def test_a_usual_page_is_light_enough_to_be_mailed() -> None:
     assert len(_page("usual")[0].encode()) < 400_000
+    assert len(_page("throughput")[0].encode()) < 800_000
 
 
 def test_the_answer_is_in_title_heading_and_favicon() -> None:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
+import msgspec
+import pytest
 from rich.console import Console
-from runs import METRICS, PRIMARY, Setting, build, hostile, troubled
+from runs import METRICS, PRIMARY, Setting, build, hostile, hostile_rates, troubled
 from tare_bench.analysis import analyse
-from tare_bench.model import Run
+from tare_bench.model import Notice, Run
 from tare_bench.reports.terminal import render_terminal
+from tare_bench.reports.view_tables import tables
+
+TEN = Setting(rounds=10, throughput=10, workloads=("boot", "memory", "disk", "isolation"))
 
 
-def _printed(run: Run, *, width: int = 160, colour: bool = False) -> str:
+def _printed(run: Run, *, width: int = 160, colour: bool = False, whole: bool = True) -> str:
     target = io.StringIO()
     console = Console(
         file=target, width=width, force_terminal=colour, color_system="standard" if colour else None, _environ={}
     )
-    render_terminal(analyse(run, METRICS, PRIMARY), console)
+    render_terminal(analyse(run, METRICS, PRIMARY), console, whole=whole)
     return target.getvalue()
 
 
@@ -76,3 +82,54 @@ def test_colour_adds_to_the_words_and_replaces_none() -> None:
 
 def test_a_run_without_results_prints() -> None:
     assert "not enough data" in _printed(build(Setting(outcome=lambda *_: ("failed", "broken"))))
+
+
+def test_the_end_of_a_run_fits_on_two_screens_and_names_every_cell() -> None:
+    lines = _printed(build(TEN), width=80, whole=False).splitlines()
+    assert len(lines) <= 100
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    assert "Redis GET (inside, loopback) at 1, 10 and 50 connections" in text
+    assert "Host CPU" not in text
+    assert "Memory (USS)" not in text
+    assert "host's CPU time for each unit of work are on the page" in text
+
+
+def test_all_rows_are_printed_where_they_are_asked_for() -> None:
+    printed = _printed(build(TEN))
+    assert printed.count("Host CPU for each") == 7
+    assert "on the page" not in printed
+
+
+@pytest.mark.parametrize("width", [60, 66, 80])
+def test_nothing_of_a_number_is_cut_off(width: int) -> None:
+    words = set(_printed(build(TEN), width=width).replace("(", " ").replace(")", " ").split())
+    for table in tables(analyse(build(TEN), METRICS, PRIMARY)):
+        for cell in (cell for row in table.rows for cell in row.cells):
+            said = f"{cell.value} {cell.interval} {cell.effect.partition(' ')[0]} {cell.effect_interval}"
+            assert set(said.replace("not there", "").split()) <= words
+
+
+def test_what_did_not_fit_is_said_above_its_table() -> None:
+    notice = Notice(code="out-of-time", subject="run", message="3 blocks", hint="More --max-time, or fewer rounds.")
+    run = build(replace(TEN, throughput_done=7, notices=(notice,)))
+    short = " ".join(_printed(run, width=80, whole=False).split())
+    said = (
+        "Throughput Not all of it fitted into the time: 7 of 10 planned blocks of throughput measured. More --max-time"
+    )
+    assert said in short
+    assert "3 blocks" not in short
+    assert "run: 3 blocks" in _printed(run)
+
+
+def test_a_cell_with_fewer_blocks_than_its_table_says_so() -> None:
+    run = build(TEN)
+    last = max(trial.block for trial in run.trials)
+    trials = [trial for trial in run.trials if not (trial.block == last and trial.cell.workload == "redis")]
+    assert _printed(msgspec.structs.replace(run, trials=trials)).count("9\xa0of\xa010\xa0blocks") == 9
+
+
+def test_hostile_parameters_do_nothing() -> None:
+    printed = _printed(hostile_rates())
+    assert "\x1b" not in printed
+    assert "\u202e" not in printed

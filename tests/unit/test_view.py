@@ -63,6 +63,9 @@ def test_three_significant_digits(value: float, text: str) -> None:
         ("B", [6.2 * 2**20, 245 * 2**20], "MiB"),
         ("B", [4096.0, 16384.0], "KiB"),
         ("1/s", [1200.0], "1/s"),
+        ("1/s", [70900.0], "k/s"),
+        ("1/s", [4e7], "M/s"),
+        ("B/s", [31e9], "GiB/s"),
         ("1", [3.0], ""),
         ("s", [], "s"),
         ("s", [0.0, float("inf")], "s"),
@@ -138,8 +141,8 @@ def test_the_headline_says_how_much_and_against_what() -> None:
     assert "MiB more memory for each instance (" in first
     assert first.endswith("compared with docker.")
     # one cell never makes a headline: it is said that it is only one
-    assert second.startswith("Throughput of kvm, compared with docker in one cell only: slower in CPU (sysbench) (")
-    assert "0.0727 times the rate" in second
+    assert second.startswith("Throughput of kvm compared with docker, in one cell only: slower in CPU (sysbench), at ")
+    assert "0.0727 times the rate (" in second
 
 
 def test_the_headline_names_the_emulated_and_not_its_memory() -> None:
