@@ -103,6 +103,19 @@ def test_what_is_built_needs_no_network(own_cache: Path, small: Path, tmp_path: 
         assert ("building the rootfs" in done.stderr) == (not within)
 
 
+@pytest.mark.needs("root")
+@pytest.mark.needs("docker")
+@pytest.mark.usefixtures("plan", "own_cache")
+def test_a_private_engine_says_that_it_cannot_pull(tare: Tare) -> None:
+    if "a private one is started" not in DockerDriver().check().rungs[0].seen:
+        pytest.skip("a user's own engine answers")
+    done = tare("images", "build", "--rootfs", "docker:tare-test/none")
+    assert done.returncode == 1
+    assert "opening the docker engine: the rootfs is an image of the engine" in done.stderr
+    assert "There is no image tare-test/none" in done.stderr
+    assert NO_NETWORK in done.stderr
+
+
 @pytest.mark.parametrize("words", [("list", "x"), ("remove",), ("remove", "--all", "--unused"), ("remove", "nosuch")])
 @pytest.mark.usefixtures("own_cache")
 def test_what_makes_no_sense_is_refused(tare: Tare, words: tuple[str, ...]) -> None:
