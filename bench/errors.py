@@ -54,3 +54,10 @@ def cut(text: str, most: int = 60) -> str:
     """A word of the user's as a message shows it."""
     shown = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
+def figure(number: float) -> str:
+    """A number of the user's, which may be one of thousands of digits."""
+    if not isinstance(number, int):
+        return f"{number:g}"
+    return str(number) if abs(number) < 10**20 else f"{'less than -' if number < 0 else 'more than '}10^20"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from .model import Arm, Plan, Role, WorkloadPlan
+
+BlockKind = Literal["boot", "throughput"]
 
 BOOT = "boot"
 STOP = "stop"
@@ -50,6 +53,11 @@ class Block:
     turns: tuple[Turn, ...] = ()
     """In a block of throughput: its instances are all started, then these are taken; empty in a block of boot, where
     an instance ends before the next one begins."""
+
+    @property
+    def kind(self) -> BlockKind:
+        """What it is called."""
+        return "throughput" if self.turns else "boot"
 
 
 def blocks(plan: Plan) -> Iterator[Block]:

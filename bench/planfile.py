@@ -20,6 +20,12 @@ MAX_PLAN_BYTES = 1 << 18
 _TRIES = 2_000
 """How many lines one value may span before its line is not looked for any longer."""
 
+MIN_ROUNDS, MAX_ROUNDS = 1, 10_000
+MAX_SECONDS = 7 * 24 * 3600
+"""A week: of measuring, or for a command."""
+MAX_NAME = 40
+"""Letters of an arm's or a workload's name."""
+
 Accelerator = Literal["auto", "kvm", "tcg"]
 Cache = Literal["auto", "writeback", "none"]
 
@@ -246,3 +252,8 @@ def _values(table: type[Table], key: str) -> list[str]:
     """The words that a key may have."""
     literal = next(each for each in typing.get_args(typing.get_type_hints(table)[key]) if typing.get_args(each))
     return list(typing.get_args(literal))
+
+
+def first(*values: Any) -> Any:
+    """The first that is given, which is the one that counts; None: none is."""
+    return next((value for value in values if value is not None), None)

@@ -16,6 +16,8 @@ WORKLOAD_PACKAGES = ("fio", "redis-server", "redis-tools", "sysbench")
 
 IMAGE = "docker:"
 """Before the name of an engine's image."""
+OF_ENGINE = "the rootfs is an image of the engine"
+"""Why such a one takes an engine."""
 
 DEFAULT_BYTES = 700 << 20
 """What building the default rootfs takes on the disk at most: measured, with some room. Kept is a little less."""
@@ -177,7 +179,7 @@ def _by_engine(
         if engine is None:
             raise ImageError(f"no container engine to build the rootfs with: {why}", hint=_WITHOUT_ENGINE)
         image = engine.find(base)
-        script = _INSTALL.format(packages=" ".join(WORKLOAD_PACKAGES))
+        script = _INSTALL.format(packages=" ".join(packages))
         engine.flatten(image.id, target, script=script, files=apt.portable(sources) if own else {})
 
     return Recipe(line, f"{line}\n{sources}", collect, DEFAULT_BYTES, why_engine=why)
@@ -194,8 +196,8 @@ def _from_image(name: str, engine: Engine | None) -> Recipe:
     def collect(target: Path, scratch: Path) -> None:
         engine.flatten(image.id, target)
 
-    why = "the rootfs is an image of the engine"
-    return Recipe(f"{IMAGE}{name} ({image.id})", f"image {image.id}", collect, _kept_twice(image.size), why_engine=why)
+    line, needed = f"{IMAGE}{name} ({image.id})", _kept_twice(image.size)
+    return Recipe(line, f"image {image.id}", collect, needed, why_engine=OF_ENGINE)
 
 
 def _from_folder(folder: Path) -> Recipe:

@@ -77,7 +77,7 @@ def build(
         return found
 
 
-def _recipe(reference: str, packages: Collection[str] = (), engine: Engine | None = None) -> recipes.Recipe:
+def _recipe(reference: str, packages: Collection[str] = (), engine: Engine | None = None) -> Recipe:
     """What is to be made; where mmdebstrap has gone since it built the default, that is still the default."""
     built = recipes.usual(packages) if reference == "default" else None
     if built is not None and _cached(_area(), built) is not None:
@@ -88,7 +88,7 @@ def _recipe(reference: str, packages: Collection[str] = (), engine: Engine | Non
 def why_engine(reference: str, packages: Collection[str] = ()) -> str:
     """Why a container engine is needed for this rootfs; empty where none is, or it is in the cache already."""
     if reference.startswith(recipes.IMAGE):
-        return "the rootfs is an image of the engine"
+        return recipes.OF_ENGINE
     recipe = _recipe(reference, packages)
     return recipe.why_engine if _cached(_area(), recipe) is None else ""
 

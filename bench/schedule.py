@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -117,9 +117,8 @@ class Fixed:
 
     def rule(self) -> str:
         """The stopping rule in words, as it goes into the manifest."""
-        measured = [block for block in self._blocks if block.role == "measured"]
-        together = sum(1 for block in measured if block.turns)
-        what = f"{len(measured) - together} measured blocks of boot"
-        what += f", then {together} of throughput" if together else ""
+        measured = Counter(block.kind for block in self._blocks if block.role == "measured")
+        what = f"{measured['boot']} measured blocks of boot"
+        what += f", then {measured['throughput']} of throughput" if measured["throughput"] else ""
         limit = f", or before a block that would not fit into {self._max_time:.0f} s" if self._max_time else ""
         return f"Fixed: {what}{limit}; no result is looked at before the last."

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import docker
 import docker.errors
 import docker.types
-from tare_bench import paths
+from tare_bench import cgroups, paths
 from tare_bench.driver import (
     LABEL_INSTANCE,
     LABEL_RUN,
@@ -90,7 +90,12 @@ class DockerDriver(Driver):
         if not private_engine.possible():
             return Support((_failed(error),))
         seen = f"none is named and none answers ({error.details}): a private one is started for the run"
-        return Support((Rung("engine", True, seen), *self._runtime_rungs(private_engine.own_runtimes())))
+        there = cgroups.writable()
+        groups = Rung(
+            "control groups", there, "can be made" if there else "none can be made: containers would not start",
+            "Run it where /sys/fs/cgroup is writable, or start an engine that is the host's: Tare takes that one.",
+        )  # fmt: skip
+        return Support((Rung("engine", True, seen), groups, *self._runtime_rungs(private_engine.own_runtimes())))
 
     def _runtime_rungs(self, known: Sequence[str]) -> list[Rung]:
         """Whether the engine has the runtime that was asked for; nothing where none was."""

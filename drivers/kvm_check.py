@@ -106,5 +106,8 @@ def _device(owner: Owner) -> Rung:
     mode = stat.S_IMODE(info.st_mode)
     seen = f"mode {mode:04o}, owner {info.st_uid}:{info.st_gid}"
     reached = (info.st_gid == owner.gid and mode & 0o060 == 0o060) or mode & 0o006 == 0o006
-    own = os.geteuid() != 0 and os.access(DEVICE, os.R_OK | os.W_OK)
-    return Rung("/dev/kvm", reached or own, seen, f"{SETUP} (it gives the group kvm access, as udev's rule does)")
+    if os.geteuid() != 0 and not os.access(DEVICE, os.R_OK | os.W_OK):
+        join = "an administrator gives it with: usermod -aG kvm USER"
+        return Rung("/dev/kvm", True, f"{seen}, not yours to open: guests are emulated (TCG); {join}")
+    reached |= os.geteuid() != 0
+    return Rung("/dev/kvm", reached, seen, f"{SETUP} (it gives the group kvm access, as udev's rule does)")

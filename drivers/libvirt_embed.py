@@ -16,10 +16,13 @@ from pathlib import Path
 from tare_bench import cgroups, paths, processes
 from tare_bench.driver import RunContext
 from tare_bench.errors import DriverUnavailable
+from tare_bench.system import KVM_DEVICE
 
 from .libvirt_host import Owner, emulator_name, learn_qemu, library, pid_in
 from .libvirt_uri import EMBED
 
+SOCKET_PATH = 107
+"""Bytes that a socket's path may have, its end apart."""
 LIBVIRT_QEMU = 64055
 """The user id that Debian and Ubuntu set aside for libvirt's QEMU; it needs no entry in the password file."""
 
@@ -30,6 +33,10 @@ security_driver = "none"
 seccomp_sandbox = 1
 stdio_handler = "file"
 """
+_NO_CGROUPS = """\
+cgroup_controllers = []
+"""
+"""Where none can be made, guests run without one of their own rather than not at all."""
 _UNPRIVILEGED = """\
 user = "+{uid}"
 group = "+{gid}"
@@ -60,7 +67,8 @@ def make_root(root: Path, owner: Owner) -> None:
     (root / "etc").mkdir(parents=True)
     root.chmod(0o755)
     owned = _UNPRIVILEGED.format(uid=owner.uid, gid=owner.gid) if os.geteuid() == 0 else ""
-    (root / "etc/qemu.conf").write_text(_CONF + owned)
+    alone = "" if os.geteuid() != 0 or cgroups.writable() else _NO_CGROUPS
+    (root / "etc/qemu.conf").write_text(_CONF + owned + alone)
     if (kept := _kept_capabilities()).is_dir():
         shutil.copytree(kept, root / "cache/qemu/capabilities")
 
@@ -79,11 +87,13 @@ def keep_capabilities(root: Path) -> None:
 
 
 def _kept_capabilities() -> Path:
-    # By QEMU's and libvirt's own identity: what another one learnt is refused anyway, and would then never be replaced.
+    # By QEMU's and libvirt's own identity, and by whether there is KVM: what was learnt with another one is refused
+    # anyway, and would then never be replaced.
     emulator = shutil.which(emulator_name()) or ""
     stamp = Path(emulator).stat() if emulator else None
     identity = f"{stamp.st_size:x}-{int(stamp.st_mtime):x}-{stamp.st_ino:x}" if stamp else "none"
-    return paths.cache_dir() / "libvirt" / f"capabilities-{identity}-{library().getVersion()}"
+    kvm = "-kvm" if KVM_DEVICE.exists() else ""
+    return paths.cache_dir() / "libvirt" / f"capabilities-{identity}-{library().getVersion()}{kvm}"
 
 
 def missing_accounts() -> list[str]:
@@ -128,6 +138,7 @@ class Embedded:
         self.owner = qemu_owner()
         self._folder = context.folder
         self._root = context.folder / "libvirt"
+        _require_short(self._root)
         processes.become_subreaper()
         context.lease.own("libvirt-root", self._root)
         # libvirt makes this parent for all of its guests; where it wasn't there before us it goes with us.
@@ -169,6 +180,20 @@ class Embedded:
             with suppress(OSError):  # somebody else has come to use it
                 folder.rmdir()
         shutil.rmtree(self._root, ignore_errors=True)
+
+
+_LONGEST = "lib/qemu/domain-9999-tare-0123456789-0123/monitor.sock"
+"""Of libvirt's sockets below its root, about: it cuts a guest's name to 20 letters."""
+
+
+def _require_short(root: Path) -> None:
+    """Raise DriverUnavailable where libvirt's sockets would have longer paths than a socket may (unix(7))."""
+    if len(os.fsencode(root / _LONGEST)) > SOCKET_PATH:
+        raise DriverUnavailable(
+            "The folder of the run has too long a path for libvirt's sockets.",
+            details=f"{root}: with what libvirt adds, more than {SOCKET_PATH} bytes",
+            hint="Name a shorter one: TARE_RUN=/tmp/tare",
+        )
 
 
 def _reachable(folder: Path, gid: int) -> None:

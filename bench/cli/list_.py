@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .. import config, registry, store
+from .. import registry, store, suites
 from ..errors import StoreError, UsageError, cut
 from .common import AS_JSON, RESULTS, print_json
 
@@ -22,7 +22,7 @@ def list_(what: str, names: tuple[str, ...], results: Path, as_json: bool) -> in
     listed: dict[str, Callable[[], list[tuple[str, str]]]] = {
         "drivers": _drivers,
         "workloads": _workloads,
-        "suites": lambda: [(name, ", ".join(names)) for name, names in config.SUITES.items()],
+        "suites": lambda: [(name, ", ".join(names)) for name, names in suites.SUITES.items()],
         "metrics": _metrics,
         "runs": lambda: _runs(results),
     }

@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from .. import config, registry
+from .. import as_toml, config, registry
 from ..model import Arm, Plan, WorkloadPlan
 from ..plan import Block, blocks
 from ..schedule import Estimate, Fixed
 from .common import AS_JSON, plan_line, plan_options, print_json, say, split
 
-KINDS = {False: "boot", True: "throughput"}
-"""Of blocks, by whether all instances stay up in them."""
+HOW = {"boot": "an instance ends before the next begins", "throughput": "all instances stay up and take turns"}
+"""What happens in blocks of each kind."""
 
 
 @click.command()
@@ -39,7 +39,7 @@ def plan(
     if configured.source and (toml or as_json):
         say(plan_line(configured.source))
     if toml:
-        click.echo(config.as_toml(planned), nl=False)
+        click.echo(as_toml.text(planned), nl=False)
         return 0
     schedule = _schedule(planned)
     seconds = schedule.seconds_left()
@@ -74,15 +74,14 @@ def _show(planned: Plan, schedule: Fixed) -> None:
     for arm in planned.arms:
         click.echo(f"arm {arm.name}: {_arm(arm)}{', the baseline' if arm.name == planned.baseline else ''}")
     every = list(blocks(planned))
-    for together, kind in KINDS.items():
-        of_kind = [block for block in every if bool(block.turns) == together]
+    for kind, how in HOW.items():
+        of_kind = [block for block in every if block.kind == kind]
         if not of_kind:
             continue
         measured = sum(1 for block in of_kind if block.role == "measured")
-        how = "all instances stay up and take turns" if together else "an instance ends before the next begins"
         click.echo(f"blocks of {kind}: {measured} measured after {len(of_kind) - measured} of warm-up; {how}")
         for workload in planned.workloads:
-            if workload.together == together:
+            if workload.together == (kind == "throughput"):
                 click.echo(f"  {_workload(workload)}: {planned.times(workload)} blocks")
     click.echo(f"seed {planned.seed}; {schedule.rule()}")
     _show_time(planned, schedule, every)
@@ -101,9 +100,9 @@ def _workload(workload: WorkloadPlan) -> str:
 
 
 def _show_time(planned: Plan, schedule: Fixed, every: list[Block]) -> None:
-    seconds = dict.fromkeys(KINDS.values(), 0.0)
+    seconds = dict.fromkeys(HOW, 0.0)
     for block in every:
-        seconds[KINDS[bool(block.turns)]] += schedule.estimate.block(block)
+        seconds[block.kind] += schedule.estimate.block(block)
     parts = ", ".join(f"{value:.0f} s of {kind}" for kind, value in seconds.items() if value)
     total = sum(seconds.values())
     click.echo(f"about {total:.0f} s of measuring by first guesses ({parts}); a run corrects this as it goes")
@@ -115,4 +114,4 @@ def _show_time(planned: Plan, schedule: Fixed, every: list[Block]) -> None:
 def _show_order(planned: Plan) -> None:
     for block in blocks(planned):
         role = "warm-up" if block.role == "warmup" else "measured"
-        click.echo(f"block {block.index + 1:3} {role:8} {KINDS[bool(block.turns)]:10} {', '.join(_order(block))}")
+        click.echo(f"block {block.index + 1:3} {role:8} {block.kind:10} {', '.join(_order(block))}")

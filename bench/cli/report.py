@@ -162,7 +162,8 @@ def _next_steps(folder: Path, path: Path, longer: str) -> None:
 
 def _longer(plan: Plan, *, quick: bool) -> str:
     """The same command with more rounds, and without what would cut them short."""
-    from ..config import MAX_ROUNDS, QUICK, SUITES
+    from ..planfile import MAX_ROUNDS
+    from ..suites import QUICK, SUITES
 
     changes: dict[str, str | None] = {"rounds": str(min(3 * plan.rounds, MAX_ROUNDS)), "max_time": None, "quick": None}
     if quick and {each.name for each in plan.workloads} == set(SUITES[QUICK]):

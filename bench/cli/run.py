@@ -224,8 +224,8 @@ def _follow(events: Iterable[Event], runner: Runner, writer: store.Writer, shown
 def _out_of_time(event: BlocksSkipped) -> Notice:
     """Names what did not fit, by kind of block and with its workloads."""
     parts = []
-    for kind, together in (("boot", False), ("throughput", True)):
-        blocks = [block for block in event.blocks if bool(block.turns) == together]
+    for kind in ("boot", "throughput"):
+        blocks = [block for block in event.blocks if block.kind == kind]
         if blocks:
             names = dict.fromkeys(each.name for block in blocks for s in block.sessions for each in s.workloads)
             parts.append(f"{len(blocks)} blocks of {kind} ({', '.join(names) or 'boot alone'})")

@@ -24,32 +24,41 @@ def sweep(dry_run: bool, as_json: bool) -> int:
     dead, things = sweeping.find()
     try:
         found = [(thing.run, thing.kind, thing.name, thing.remove) for thing in things]
-        found += _labelled({run.run for run in dead})
+        labelled, unasked = _labelled({run.run for run in dead})
+        found += labelled
         rows = [{"run": run, "kind": kind, "name": name} for run, kind, name, _ in found]
         if as_json:
             print_json(rows)
         for row in rows if not as_json else []:
             click.echo(f"{'would remove' if dry_run else 'removing'} {row['kind']} {row['name']} (run {row['run']})")
-        if not found and not as_json:
+        if not found and not unasked and not as_json:
             click.echo("nothing is left behind")
         stays = [] if dry_run else leases.remove_all([(f"{kind} {name}", remove) for _, kind, name, remove in found])
     finally:
         for run in dead:
             run.close()
-    if stays:
-        raise TareError("Not everything could be removed.", details="\n".join(stays), hint="Run it as root, once more.")
+    if stays or unasked:
+        brief = "Not everything could be removed." if stays else "Not every engine could be asked."
+        raise TareError(brief, details="\n".join([*stays, *unasked]), hint="Run it as root, once more.")
     return 0
 
 
-def _labelled(dead: Collection[str]) -> list[tuple[str, str, str, Callable[[], None]]]:
-    """What drivers find by label in engines that are the user's own."""
+_Labelled = list[tuple[str, str, str, Callable[[], None]]]
+
+
+def _labelled(dead: Collection[str]) -> tuple[_Labelled, list[str]]:
+    """What drivers find by label in engines that are the user's own, and what those say that could not be asked."""
     # The dead ones' locks are held by us just now: they look alive.
     live = [run for run in leases.live_runs() if run not in dead]
-    found: list[tuple[str, str, str, Callable[[], None]]] = []
+    found: _Labelled = []
+    unasked: list[str] = []
     for name in registry.names(registry.DRIVERS):
         try:
             driver = registry.driver(name)
         except TareError:
             continue  # a driver that does not load has nothing here
-        found += [("by label", each.kind, each.name, each.remove) for each in driver.leftovers(live)]
-    return found
+        try:
+            found += [("by label", each.kind, each.name, each.remove) for each in driver.leftovers(live)]
+        except TareError as error:
+            unasked.append(f"{name}: {error}")
+    return found, unasked

@@ -33,7 +33,7 @@ class Fio(SizedWorkload):
     """Where its JSON keeps the numbers: `read` or `write`."""
     step = STEP
     direct = True
-    seconds = 1.2
+    seconds = 0.8
 
     def prepare(self, params: Mapping[str, Scalar]) -> str:
         # Written for real: a file with holes would be read without a disk.

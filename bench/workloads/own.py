@@ -12,7 +12,7 @@ from ..lifecycle import Live
 from ..metrics import Metric
 from ..model import OwnWorkload, Scalar
 from . import Measured, Skipped, Workload
-from .sized import NOT_FOUND, cpu_seconds, host_cpu
+from .sized import NOT_FOUND, cpu_seconds, host_cpu, spent_since
 
 RESOLUTION = 1e-4
 """Seconds: what the wall time through the agent can tell apart, as for all of the lifecycle."""
@@ -33,11 +33,11 @@ class OwnCommand(Workload):
             live.prepared.add(self.what.setup)
         before = cpu_seconds(live)
         text, seconds = self._run(live, self.what.command)
-        spent = cpu_seconds(live)
+        spent = spent_since(before, live)
         measured = Measured(artifacts={"output.txt": text.encode()})
         measured.add(self.value, self._found(text) if self.what.pattern else seconds)
-        if before is not None and spent is not None:
-            measured.add(self.cost, spent - before)
+        if spent is not None:
+            measured.add(self.cost, spent)
         return measured
 
     def _run(self, live: Live, command: str) -> tuple[str, float]:

@@ -65,7 +65,7 @@ class Redis(SizedWorkload):
     variants = tuple({"operation": "get", "connections": number} for number in (1, 10, 50))
     full_variants = tuple({"operation": "set", "connections": number} for number in (1, 10, 50))
     first, step = 200, STEP
-    seconds = 0.8
+    seconds = 0.45
 
     def prepare(self, params: Mapping[str, Scalar]) -> str:
         return _START

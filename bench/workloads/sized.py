@@ -106,7 +106,7 @@ class SizedWorkload(Workload):
         if answer.status == NOT_FOUND:
             raise Skipped(f"The rootfs has no `{self.program}`.")
         text = answer.checked().stdout.decode(errors="replace")
-        spent = cpu_seconds(live)
+        spent = spent_since(before, live)
         measured = Measured(artifacts={f"{self.name}.txt": answer.stdout}, facts={"work": str(work)})
         try:
             parsed = self.parse(text, params, work)
@@ -117,8 +117,8 @@ class SizedWorkload(Workload):
             if metric.name in parsed.values:
                 value = parsed.values[metric.name]
                 measured.add(metric, value, error=value * self.step / max(parsed.seconds, self.step))
-        if before is not None and spent is not None:
-            measured.add(self.cost, (spent - before) / work)
+        if spent is not None:
+            measured.add(self.cost, spent / work)
         if self.writes:
             live.run("sync", seconds=self.deadline).checked()
         return measured, parsed.seconds
@@ -139,6 +139,12 @@ def cpu_seconds(live: Live) -> float | None:
         return footprint.cpu_seconds(accounts(live))
     except Skipped:
         return None
+
+
+def spent_since(before: float | None, live: Live) -> float | None:
+    """The CPU seconds since then; None where they cannot be told, as where a process ended and took its own along."""
+    now = cpu_seconds(live) if before is not None else None
+    return now - before if now is not None and before is not None and now >= before else None
 
 
 @dataclass(slots=True)

@@ -55,7 +55,7 @@ class SysbenchCpu(SizedWorkload):
     variants = ({"threads": 1},)
     full_variants = ({"threads": "all"},)
     first, step = 50, STEP
-    seconds = 0.8
+    seconds = 0.45
 
     def command(self, params: Mapping[str, Scalar], work: int) -> str:
         threads = params.get("threads", 1)
@@ -77,7 +77,7 @@ class SysbenchMemory(SizedWorkload):
     metrics = (RATE, cost)
     primary = RATE.name
     first, step = 100, STEP
-    seconds = 0.8
+    seconds = 0.45
 
     def command(self, params: Mapping[str, Scalar], work: int) -> str:
         return f"sysbench memory --threads=1 --memory-block-size=1M --memory-total-size={work}M --time=0 run"

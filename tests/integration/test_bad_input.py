@@ -361,8 +361,7 @@ def test_the_longer_run_is_the_same_command(tare: Tare, tmp_path: Path) -> None:
     line = next(line for line in done.stdout.splitlines() if line.startswith("run longer:"))
     assert line.endswith(" run --rounds 6 --seed 3 --results 'a b' 'my plan.toml'")
     again = subprocess.run(
-        line.removeprefix("run longer:"),
-        shell=True,
+        ["sh", "-c", line.removeprefix("run longer:")],
         capture_output=True,
         text=True,
         check=False,

@@ -10,12 +10,11 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import leftovers
@@ -253,19 +252,15 @@ def test_read_only_control_groups_cost_what_needs_them(tmp_path: Path) -> None:
     seen = statuses(run)
     assert seen["native"] == {"ok"}
     assert "Native instances run without limits" in done.stderr
-    assert done.returncode == (1 if any("failed" in each for each in seen.values()) else 0)
+    assert done.returncode == 0, done.stderr
+    # a guest runs without a control group of its own; a private engine would start no container
     for name in able() - {"native"}:
-        if name not in seen:
-            assert left_out(run)[name]
-        elif seen[name] != {"ok"}:
-            assert "ead-only" in evidence(run, tmp_path, name)
-
-
-def evidence(run: Run, folder: Path, arm: str) -> str:
-    """What was kept of an arm's failures."""
-    kept = store.find("latest", folder / "results") / "artifacts"
-    failed = [trial for trial in run.trials if trial.cell.arm == arm and trial.status == "failed"]
-    return "".join(path.read_text(errors="replace") for trial in failed for path in (kept / trial.trial).glob("*"))
+        if name in seen:
+            assert seen[name] == {"ok"}
+        else:
+            assert name == "docker"
+            assert "/sys/fs/cgroup is writable" in left_out(run)[name]
+    assert "/sys/fs/cgroup" in done.stderr
 
 
 # --- without root
@@ -374,19 +369,22 @@ def test_an_ordinary_user_is_told_what_each_driver_takes(place: Path) -> None:
     assert "as root" in refused.stderr
     assert list(user.work.iterdir()) == []
     # nothing that they can run: each is named, with what to do about it
-    none = user.host.tare("run", "--rounds", "1", "-w", "boot")
-    if not document["drivers"]["kvm"]["ok"]:
-        assert none.returncode == 1
-        for name in ("native", "docker", "kvm"):
-            assert f"{name} is left out: " in none.stderr
-            assert failed[name][0]["fix"].partition("\n")[0] in none.stderr
+    host = replace(user.host, lines=[*user.host.lines, *hidden(place, "qemu-system-")])
+    checked = json.loads(host.tare("check", "--json").stdout)["drivers"]
+    none = host.tare("run", "--rounds", "1", "-w", "boot")
+    assert none.returncode == 1
+    for name in ("native", "docker", "kvm"):
+        fix = next(rung["fix"] for rung in checked[name]["rungs"] if not rung["ok"])
+        assert f"{name} is left out: " in none.stderr
+        assert fix.partition("\n")[0] in none.stderr
 
 
 @pytest.mark.needs("kvm")
 @pytest.mark.usefixtures("filled")
-def test_a_user_who_may_open_the_device_measures_guests(place: Path) -> None:
+@pytest.mark.parametrize("member", [True, False])
+def test_a_user_measures_guests_and_is_told_where_the_device_is_not_theirs(place: Path, member: bool) -> None:
     device = Path("/dev/kvm")
-    groups = [device.stat().st_gid] if device.exists() else []
+    groups = [device.stat().st_gid] if device.exists() and member else []
     user = somebody(place, *groups, DOCKER_HOST="unix:///nonexistent/docker.sock")
     user.fill("guest", "kernel", "libvirt")
     done = user.host.tare(*RUN)
@@ -395,6 +393,9 @@ def test_a_user_who_may_open_the_device_measures_guests(place: Path) -> None:
     assert statuses(run) == {"kvm": {"ok"}}
     assert left_out(run).keys() == {"native", "docker"}
     assert all(left_out(run).values())
+    if device.exists() and not member:
+        assert "usermod -aG kvm" in user.host.tare("check", "kvm").stdout
+        assert "/dev/kvm does not open" in done.stderr
     assert list((place / "run/tare").glob("[!.]*")) == []
     assert list((user.home / ".cache/tare/overlays").glob("*")) == []
     assert user.host.tare("sweep").stdout == "nothing is left behind\n"
@@ -420,7 +421,7 @@ def engine(state: None) -> Iterator[PrivateEngine]:
         lease.release()
 
 
-@pytest.mark.skipif(shutil.which("dockerd") is None, reason="there is no dockerd")
+@pytest.mark.needs("docker")
 @pytest.mark.usefixtures("filled")
 def test_a_user_who_may_open_the_engines_socket_measures_containers(place: Path, engine: PrivateEngine) -> None:
     user = somebody(place, GID, DOCKER_HOST=engine.url)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -305,7 +304,6 @@ assert not registry.driver("docker", {"host": "tcp://127.0.0.1:2376"}).check().o
 """
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
 def test_the_tls_material_of_a_context_is_used(
     tmp_path: Path, context: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:

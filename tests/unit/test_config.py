@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tare_bench import config, registry
+from tare_bench import as_toml, config, planfile, registry, suites
 from tare_bench.config import Options
 from tare_bench.drivers.fake import FakeDriver
 from tare_bench.errors import UsageError
@@ -69,7 +69,7 @@ def test_the_defaults() -> None:
     assert plan.rounds == plan.throughput_rounds == config.DEFAULT_ROUNDS
     assert (plan.accelerator, plan.max_time) == ("auto", config.DEFAULT_MAX_TIME)
     assert {(arm.spec.vcpus, arm.spec.memory, arm.spec.network) for arm in plan.arms} == {(2, 512 << 20, "none")}
-    assert list(dict.fromkeys(each.name for each in plan.workloads)) == list(config.SUITES["default"])
+    assert list(dict.fromkeys(each.name for each in plan.workloads)) == list(suites.SUITES["default"])
     together = {each.name for each in plan.workloads if each.together}
     assert together == {"sysbench-cpu", "sysbench-memory", "fio-randread", "fio-randwrite", "redis"}
     assert [each.params["connections"] for each in plan.workloads if each.name == "redis"] == [1, 10, 50]
@@ -342,16 +342,16 @@ def test_sizes(text: str, size: int) -> None:
 )
 def test_a_plan_as_text_is_the_same_plan(options: Options) -> None:
     plan = config.configure(options).plan
-    assert config.configure(Options(plan=file(config.as_toml(plan)))).plan == plan
+    assert config.configure(Options(plan=file(as_toml.text(plan)))).plan == plan
 
 
 def test_what_the_usual_names_say_is_not_spelt_out() -> None:
     for options in (Options(), Options(suite="full"), Options(suite="quick")):
-        assert "[[workload]]" not in config.as_toml(config.configure(options).plan)
+        assert "[[workload]]" not in as_toml.text(config.configure(options).plan)
 
 
 NAMES = st.text(
-    st.characters(exclude_categories=["C", "Z"], exclude_characters="/"), min_size=1, max_size=config.MAX_NAME
+    st.characters(exclude_categories=["C", "Z"], exclude_characters="/"), min_size=1, max_size=planfile.MAX_NAME
 ).filter(lambda name: name.isprintable() and name not in registry.names(registry.DRIVERS))
 SPECS = st.builds(
     Spec,
@@ -380,7 +380,7 @@ TIMED = st.builds(
     OwnWorkload,
     command=COMMANDS,
     setup=TEXT,
-    deadline=st.floats(0.001, config.MAX_SECONDS),
+    deadline=st.floats(0.001, planfile.MAX_SECONDS),
     packages=st.lists(st.from_regex(r"[a-z0-9][a-z0-9+.-]{1,9}", fullmatch=True), max_size=3),
 )
 VALUED = st.builds(
@@ -406,7 +406,7 @@ REDISES = st.lists(
         WorkloadPlan,
         name=st.just("redis"),
         params=st.fixed_dictionaries(
-            {"operation": st.sampled_from(["get", "set"]), "connections": st.integers(1, config.MAX_PARAMETER)}
+            {"operation": st.sampled_from(["get", "set"]), "connections": st.integers(1, suites.MAX_PARAMETER)}
         ),
         blocks=st.none() | st.integers(1, 99),
         together=st.booleans(),
@@ -427,9 +427,9 @@ class WithOptions(FakeDriver):
 @given(
     arms=ARMS,
     workloads=st.tuples(REDISES, OWNS).map(lambda found: [*found[0], *found[1]]),
-    rounds=st.integers(1, config.MAX_ROUNDS),
+    rounds=st.integers(1, planfile.MAX_ROUNDS),
     seed=st.integers(0, config.MAX_SEED),
-    max_time=st.none() | st.floats(0.001, config.MAX_SECONDS),
+    max_time=st.none() | st.floats(0.001, planfile.MAX_SECONDS),
     accelerator=st.sampled_from(["auto", "kvm", "tcg"]),
 )
 def test_any_plan_as_text_is_the_same_plan(
@@ -447,7 +447,7 @@ def test_any_plan_as_text_is_the_same_plan(
             throughput_rounds=rounds if any(each.together for each in workloads) else 0,
             **run,
         )
-        assert config.configure(Options(plan=file(config.as_toml(plan)))).plan == plan
+        assert config.configure(Options(plan=file(as_toml.text(plan)))).plan == plan
 
 
 def test_a_workload_of_ones_own() -> None:
@@ -552,3 +552,16 @@ def test_the_address_of_a_libvirt_is_for_the_arms_that_name_none(monkeypatch: py
     assert [arm.options for arm in plan.arms] == [{"uri": "qemu:///system"}, {"uri": "a"}, {}]
     with pytest.raises(UsageError, match="no arm of this plan has it"):
         config.configure(Options(drivers=["docker"], libvirt_uri="qemu:///system"))
+
+
+def test_guests_that_the_host_cannot_hold_at_once_are_refused_where_all_are_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "_host_memory", lambda: 1 << 30)
+    plan = file('[instance]\nmemory = "600 MiB"\n' + "".join(f'[[arm]]\nname = "{n}"\ndriver = "kvm"\n' for n in "ab"))
+    with pytest.raises(UsageError, match="The guests' 1200 MiB together do not fit into this host's 1024 MiB"):
+        config.configure(Options(plan=plan))
+    assert len(config.configure(Options(plan=plan, suite="footprint")).plan.arms) == 2
+    # a container's memory is a limit
+    containers = file(
+        '[instance]\nmemory = "600 MiB"\n' + "".join(f'[[arm]]\nname = "{n}"\ndriver = "docker"\n' for n in "ab")
+    )
+    assert len(config.configure(Options(plan=containers)).plan.arms) == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tare_bench import registry, system
+from tare_bench import cgroups, registry, system
 from tare_bench.driver import RunContext
 from tare_bench.drivers import docker_engine, private_engine
 from tare_bench.errors import UsageError
@@ -59,11 +59,22 @@ def test_a_private_engine_has_the_runtimes_that_are_installed(
 ) -> None:
     monkeypatch.setattr(private_engine, "possible", lambda: True)
     monkeypatch.setattr(private_engine.shutil, "which", lambda name: "/usr/bin/crun" if name == "crun" else None)
+    monkeypatch.setattr(cgroups, "writable", lambda: True)
     support = registry.driver("docker", {"runtime": runtime}).check()
     assert support.rungs[0].ok
     assert "none is named and none answers" in support.rungs[0].seen
     assert support.ok is ok
-    assert ok or "it has runc, io.containerd.runc.v2, crun" in support.rungs[1].seen
+    assert ok or "it has runc, io.containerd.runc.v2, crun" in support.rungs[-1].seen
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_a_private_engine_needs_control_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(private_engine, "possible", lambda: True)
+    monkeypatch.setattr(cgroups, "writable", lambda: False)
+    failed = registry.driver("docker").check().failed
+    assert failed is not None
+    assert failed.name == "control groups"
+    assert "/sys/fs/cgroup" in failed.fix
 
 
 @pytest.mark.usefixtures("no_engine")

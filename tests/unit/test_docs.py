@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
-from tare_bench import Driver, Instance, config, planfile, registry
+from tare_bench import Driver, Instance, as_toml, config, planfile, registry
 from tare_bench.cli import COMMANDS, cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -187,7 +187,7 @@ def test_the_plan_file_in_the_readme_is_one_and_shows_every_key(
     path.write_text(next(body for language, body in _FENCE.findall(text) if language == "toml"))
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(4)))
     plan = config.configure(config.Options(plan=path)).plan
-    path.write_text(config.as_toml(plan))
+    path.write_text(as_toml.text(plan))
     assert config.configure(config.Options(plan=path)).plan == plan
     section = text.partition("## Plan files")[2].partition("\n## ")[0]
     keys = {key for table in planfile.TABLES.values() for key in table.__struct_fields__}

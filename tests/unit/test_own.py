@@ -121,6 +121,15 @@ def test_what_it_costs_the_host_stands_beside_it(monkeypatch: pytest.MonkeyPatch
         assert [(each.metric, each.value) for each in trial.samples][1:] == [("mine.host_cpu", 1.0)]
 
 
+def test_a_cost_that_went_backwards_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    # a daemon that ended in the middle took its own CPU time along
+    spent = iter(range(1000, 0, -1))
+    monkeypatch.setattr(FakeInstance, "accounts", lambda self: Accounts())
+    monkeypatch.setattr("tare_bench.footprint.cpu_seconds", lambda where: float(next(spent)))
+    for trial in trials(plan(TIMED), {"prepare": Reply(), "work": Reply()}):
+        assert [each.metric for each in trial.samples] == ["mine.seconds"]
+
+
 @pytest.mark.parametrize(("own", "metric"), [(TIMED, "mine.seconds"), (VALUED, "mine.value")])
 def test_a_report_knows_it_from_the_stored_plan_alone(own: OwnWorkload, metric: str) -> None:
     planned = plan(own)

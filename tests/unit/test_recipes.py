@@ -92,6 +92,17 @@ def test_without_mmdebstrap_the_packages_are_installed_in_a_container(bare: pyte
     assert rootfs.build() == built
 
 
+def test_a_plans_own_packages_are_installed_too_and_are_another_recipe(bare: pytest.MonkeyPatch) -> None:
+    shelf = Shelf()
+    usual = rootfs.build(engine=shelf)
+    built = rootfs.build(packages=["xz-utils"], engine=shelf)
+    assert f" install {' '.join(sorted([*recipes.WORKLOAD_PACKAGES, 'xz-utils']))}\n" in shelf.script
+    assert "xz-utils" in built.recipe
+    assert built.recipe != usual.recipe
+    bare.setattr(tool, "find", lambda name: f"/usr/bin/{name}")
+    assert "--include=fio,redis-server,redis-tools,sysbench,xz-utils" in recipes.of("default", None, ["xz-utils"]).line
+
+
 def test_another_recipe_is_another_rootfs(bare: pytest.MonkeyPatch) -> None:
     by_engine = recipes.of("default").digest
     bare.setattr(tool, "find", lambda name: f"/usr/bin/{name}")
