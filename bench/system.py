@@ -148,6 +148,7 @@ def packages(*, tests: bool = False, os_release: Path = OS_RELEASE) -> list[Pack
     if tests:
         # the program alone: it brings no service, no network and no configuration, which libvirt-daemon-system has
         found.append(Package("libvirt-daemon", "a libvirtd of the tests' own", _program("libvirtd")))
+        found.append(Package("openssl", "makes certificates for the tests' own engine", _program("openssl")))
     if tests and distribution(os_release).id != "ubuntu":  # there the package is only an installer of a snap
         browsers = ("chromium", "chromium-browser", "google-chrome")
         found.append(Package("chromium", "looks at the report in the tests", _any_program(*browsers)))

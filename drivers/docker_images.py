@@ -18,7 +18,8 @@ from tare_bench.errors import DriverUnavailable, ImageError
 from tare_bench.recipes import Held
 
 from . import docker_endpoint, private_engine
-from .docker_client import words
+from .docker_client import words, wrapped
+from .docker_container import remove
 from .docker_engine import REPOSITORY
 
 NO_NETWORK = "a private engine has no network: it can pull nothing, and nothing in its containers can be downloaded"
@@ -40,7 +41,7 @@ class DockerImages:
 
         Raises ImageError where there is none to be had, or it is for another machine.
         """
-        with _wrapped(f"The engine does not say what the image {reference} is."):
+        with wrapped(f"The engine does not say what the image {reference} is.", ImageError):
             try:
                 seen: Any = self._client.inspect_image(reference)  # type: ignore[no-untyped-call]
             except docker.errors.NotFound:
@@ -71,18 +72,19 @@ class DockerImages:
         """Write an image's root filesystem to the tar file `target`, as `tare_bench.rootfs.Engine` has it."""
         with self._container(image, script) as container:
             if files:
-                with _wrapped("The engine did not take files for its container."):
+                with wrapped("The engine did not take files for its container.", ImageError):
                     self._client.put_archive(container, "/", _archive(files))
             if script:
                 self._run(container)
-            with _wrapped(f"The engine did not export a container of the image {image}."), target.open("wb") as file:
+            exporting = f"The engine did not export a container of the image {image}."
+            with wrapped(exporting, ImageError), target.open("wb") as file:
                 for part in self._client.export(container):
                     file.write(part)
 
     @contextlib.contextmanager
     def _container(self, image: str, script: str) -> Iterator[str]:
         """One of that image, not started; removed at the end."""
-        with _wrapped(f"The engine did not create a container of the image {image}."):
+        with wrapped(f"The engine did not create a container of the image {image}.", ImageError):
             # An image may name no command, and an engine makes no container without one.
             body = self._client.create_container_config(
                 image, ["/bin/sh", "-c", script], entrypoint=[], user="0:0", working_dir="/", labels=self._labels,
@@ -92,11 +94,11 @@ class DockerImages:
         try:
             yield created["Id"]
         finally:
-            with _wrapped("The engine did not remove its container."), contextlib.suppress(docker.errors.NotFound):
-                self._client.remove_container(created["Id"], force=True, v=True)
+            with wrapped("The engine did not remove its container.", ImageError):
+                remove(self._client, created["Id"])
 
     def _run(self, container: str) -> None:
-        with _wrapped("The engine did not run the packages' installation to its end."):
+        with wrapped("The engine did not run the packages' installation to its end.", ImageError):
             self._client.start(container)
             ended = self._client.wait(container, timeout=tool.LARGE)
             said = self._client.logs(container, tail=12)
@@ -134,11 +136,3 @@ def _archive(files: Mapping[str, bytes]) -> bytes:
             member.size, member.mode, member.mtime = len(content), 0o644, tarball.EPOCH
             tar.addfile(member, io.BytesIO(content))
     return packed.getvalue()
-
-
-@contextlib.contextmanager
-def _wrapped(brief: str) -> Iterator[None]:
-    try:
-        yield
-    except (docker.errors.DockerException, requests.RequestException) as error:
-        raise ImageError(brief, details=words(error)) from error
