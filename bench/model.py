@@ -136,6 +136,8 @@ class WorkloadPlan(Record, frozen=True, kw_only=True):
     """In how many measured blocks it runs; None: in all of them."""
     together: bool = False
     """Whether it runs in blocks of throughput, in which all arms' instances stay up, and not in boot's blocks."""
+    crowd: bool = False
+    """Whether it starts its instances itself, as many as it needs, in blocks that come last."""
     sized: bool = False
     """Whether the warm-up finds out how much work it is given, the same for all arms."""
     own: OwnWorkload | None = None
@@ -178,6 +180,8 @@ class Plan(Record, frozen=True, kw_only=True):
 
     def times(self, workload: WorkloadPlan) -> int:
         """The measured blocks that a workload is planned for."""
+        if workload.crowd:
+            return workload.blocks or 1
         most = self.throughput_rounds if workload.together else self.rounds
         return most if workload.blocks is None else min(workload.blocks, most)
 

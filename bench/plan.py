@@ -9,7 +9,7 @@ from typing import Literal
 
 from .model import Arm, Plan, Role, WorkloadPlan
 
-BlockKind = Literal["boot", "throughput"]
+BlockKind = Literal["boot", "throughput", "crowd"]
 
 BOOT = "boot"
 STOP = "stop"
@@ -50,40 +50,46 @@ class Block:
     index: int
     role: Role
     sessions: tuple[Session, ...]
+    kind: BlockKind = "boot"
     turns: tuple[Turn, ...] = ()
-    """In a block of throughput: its instances are all started, then these are taken; empty in a block of boot, where
-    an instance ends before the next one begins."""
-
-    @property
-    def kind(self) -> BlockKind:
-        """What it is called."""
-        return "throughput" if self.turns else "boot"
+    """In a block of throughput: its instances are all started, then these are taken. In a block of crowds each turn
+    starts its own. Empty in a block of boot, where an instance ends before the next one begins."""
 
 
 def blocks(plan: Plan) -> Iterator[Block]:
-    """The blocks of a plan in their order: boot's warm-up and measured ones, then throughput's.
+    """The blocks of a plan in their order: boot's warm-up and measured ones, then throughput's, then the crowds'.
 
     The order of the arms in a block, and of a block's workloads, is a shuffle from the plan's seed, a fresh one each
     time, so that drift hits all arms alike and none always follows the same one.
     """
     shuffle = random.Random(plan.seed)
-    alone = [each for each in plan.workloads if not each.together and each.name != BOOT]
+    alone = [each for each in plan.workloads if not each.together and not each.crowd and each.name != BOOT]
     together = [each for each in plan.workloads if each.together]
+    crowds = [each for each in plan.workloads if each.crowd]
+    index = 0
     for index in range(plan.warmup + plan.rounds):
         role: Role = "warmup" if index < plan.warmup else "measured"
         chosen = (
             _due(plan, alone, index - plan.warmup) if role == "measured" else [each for each in alone if each.sized]
         )
         yield Block(index, role, _sessions(plan, shuffle, index, role, chosen))
-    if not together:
-        return
-    for number in range(plan.throughput_warmup + plan.throughput_rounds):
+    for number in range(plan.throughput_warmup + plan.throughput_rounds if together else 0):
         index = plan.warmup + plan.rounds + number
         role = "warmup" if number < plan.throughput_warmup else "measured"
         chosen = _due(plan, together, number - plan.throughput_warmup) if role == "measured" else together
         if chosen:
             sessions = _sessions(plan, shuffle, index, role, chosen)
-            yield Block(index, role, sessions, _turns(plan, shuffle, chosen))
+            yield Block(index, role, sessions, "throughput", _turns(plan, shuffle, chosen))
+    for number in range(max(map(plan.times, crowds), default=0)):
+        index += 1
+        chosen = [each for each in crowds if number < plan.times(each)]
+        sessions = _sessions(plan, shuffle, index, "measured", chosen)
+        yield Block(index, "measured", sessions, "crowd", _turns(plan, shuffle, chosen))
+
+
+def kind_of(workload: WorkloadPlan) -> BlockKind:
+    """The blocks that a workload runs in."""
+    return "crowd" if workload.crowd else "throughput" if workload.together else "boot"
 
 
 def _sessions(

@@ -14,6 +14,7 @@ import msgspec
 
 from . import lifecycle, processes
 from .clock import NS, Clock
+from .crowd import Crowd, CrowdWorkload, verify
 from .driver import Driver
 from .errors import InstanceError, InstanceTimeout, TareError
 from .lifecycle import Live, Settled
@@ -90,7 +91,9 @@ class Runner:
         gc.disable()
         try:
             for block in self.schedule.next_blocks(elapsed):
-                if block.turns:
+                if block.kind == "crowd":
+                    yield from self._crowds(block)
+                elif block.kind == "throughput":
                     yield from self._together(block)
                 else:
                     yield from self._one_by_one(block)
@@ -173,6 +176,37 @@ class Runner:
                 yield self._take(workload, sessions[arm], up[arm])
         processes.reap_orphans()
 
+    def _crowds(self, block: Block) -> Iterator[Event]:
+        """A block of crowds: each workload starts its instances itself, arm after arm."""
+        sessions = {session.arm.name: session for session in block.sessions}
+        steps = [(turn.workload, arm) for turn in block.turns for arm in turn.arms]
+        for done, (workload, arm) in enumerate(steps):
+            session = sessions[arm]
+            yield SessionStarted(session, self.schedule.seconds_left(block, done=done), workload.key)
+            began = self.clock.now()
+            settle = self._settle()
+            trial = _Open(self, session, workload)
+            try:
+                finished = trial.done(self._crowd(workload, session, done), settle.facts())
+            except TareError as error:
+                finished = trial.failed(error)
+            self.schedule.estimate.observe(arm, {workload.key: (self.clock.now() - began) / NS})
+            yield finished
+            processes.reap_orphans()
+
+    def _crowd(self, planned: WorkloadPlan, session: Session, number: int) -> Measured:
+        workload, arm = self.workloads[planned.name], session.arm
+        assert isinstance(workload, CrowdWorkload)
+        crowd = Crowd(
+            driver=self.drivers[arm.name],
+            spec=self.spec(session),
+            accelerator=self.accelerators[arm.name],
+            clock=self.clock,
+            seconds=self.boot_seconds[arm.name],
+            prefix=f"{session.name}w{number}",
+        )
+        return workload.measure_crowd(crowd, planned.params)
+
     def _start(self, session: Session, stack: contextlib.ExitStack) -> _Up:
         """Have one more instance up, or know why it isn't."""
         began = self.clock.now()
@@ -238,9 +272,7 @@ class Runner:
         return workload.measure_work(live, planned.params, work)
 
     def _verify(self, session: Session, live: Live) -> None:
-        planned, seen = self.accelerators[session.arm.name], lifecycle.read_back(live)
-        if planned != seen:
-            raise InstanceError(f"The instance is accelerated by {seen}; the plan says {planned}.")
+        verify(live, self.accelerators[session.arm.name])
 
     def trial_id(self) -> str:
         """The next trial's id."""

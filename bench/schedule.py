@@ -37,6 +37,8 @@ class Estimate:
     def block(self, block: Block, position: int = 0) -> float:
         """Seconds that a block will take from the session at this position on."""
         sessions = block.sessions[position:]
+        if block.kind == "crowd":
+            return self.turns(block.turns)
         if block.turns:
             return sum(self._start(session, TOGETHER) for session in sessions) + self.turns(block.turns)
         return sum(self.session(session) for session in sessions)
@@ -83,7 +85,8 @@ class Fixed:
     @property
     def steps(self) -> int:
         """How many sessions and turns are planned."""
-        return sum(len(block.sessions) + sum(len(turn.arms) for turn in block.turns) for block in self._blocks)
+        turns = sum(len(turn.arms) for block in self._blocks for turn in block.turns)
+        return turns + sum(len(block.sessions) for block in self._blocks if block.kind != "crowd")
 
     @property
     def last_block(self) -> int:
@@ -120,5 +123,6 @@ class Fixed:
         measured = Counter(block.kind for block in self._blocks if block.role == "measured")
         what = f"{measured['boot']} measured blocks of boot"
         what += f", then {measured['throughput']} of throughput" if measured["throughput"] else ""
+        what += f", then {measured['crowd']} of crowds" if measured["crowd"] else ""
         limit = f", or before a block that would not fit into {self._max_time:.0f} s" if self._max_time else ""
         return f"Fixed: {what}{limit}; no result is looked at before the last."

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import registry, wire
+from .crowd import CrowdWorkload
 from .errors import UsageError, cut, figure
 from .model import OwnWorkload, Scalar, WorkloadPlan
 from .planfile import (
@@ -155,10 +156,18 @@ def _blocks(table: WorkloadTable, lines: Lines, number: int, rounds: int, *, qui
     if table.blocks is not None and not MIN_ROUNDS <= table.blocks <= MAX_ROUNDS:
         at = lines.at("workload", number, "blocks")
         raise UsageError(f"{at}{figure(table.blocks)} blocks are not possible: from {MIN_ROUNDS} to {MAX_ROUNDS}.")
-    blocks = first(table.blocks, ONCE_BLOCKS if table.name in ONCE else None)
+    usual = None if table.command else _usual_blocks(table.name)
+    blocks = first(table.blocks, usual)
     if quick and table.name != "boot":
         return min(blocks or QUICK_BLOCKS, QUICK_BLOCKS, rounds)
     return None if blocks is None else int(blocks)
+
+
+def _usual_blocks(name: str) -> int | None:
+    if name in ONCE:
+        return ONCE_BLOCKS
+    workload = registry.workload(name)
+    return workload.usual_blocks if isinstance(workload, CrowdWorkload) else None
 
 
 def _together(table: WorkloadTable, lines: Lines, number: int) -> bool:
@@ -189,7 +198,14 @@ def _built_in(
         variants = _sweep(table, lines, number)
     sized = isinstance(workload, SizedWorkload)
     return [
-        WorkloadPlan(name=table.name, params=dict(params), blocks=blocks, together=together, sized=sized)
+        WorkloadPlan(
+            name=table.name,
+            params=dict(params),
+            blocks=blocks,
+            together=together,
+            crowd=workload.crowd,
+            sized=sized,
+        )
         for params in variants
     ]
 

@@ -9,11 +9,15 @@ import click
 
 from .. import as_toml, config, registry
 from ..model import Arm, Plan, WorkloadPlan
-from ..plan import Block, blocks
+from ..plan import Block, blocks, kind_of
 from ..schedule import Estimate, Fixed
 from .common import AS_JSON, plan_line, plan_options, print_json, say, split
 
-HOW = {"boot": "an instance ends before the next begins", "throughput": "all instances stay up and take turns"}
+HOW = {
+    "boot": "an instance ends before the next begins",
+    "throughput": "all instances stay up and take turns",
+    "crowd": "each workload starts as many instances as it needs",
+}
 """What happens in blocks of each kind."""
 
 
@@ -81,7 +85,7 @@ def _show(planned: Plan, schedule: Fixed) -> None:
         measured = sum(1 for block in of_kind if block.role == "measured")
         click.echo(f"blocks of {kind}: {measured} measured after {len(of_kind) - measured} of warm-up; {how}")
         for workload in planned.workloads:
-            if workload.together == (kind == "throughput"):
+            if kind_of(workload) == kind:
                 click.echo(f"  {_workload(workload)}: {planned.times(workload)} blocks")
     click.echo(f"seed {planned.seed}; {schedule.rule()}")
     _show_time(planned, schedule, every)

@@ -224,7 +224,7 @@ def _follow(events: Iterable[Event], runner: Runner, writer: store.Writer, shown
 def _out_of_time(event: BlocksSkipped) -> Notice:
     """Names what did not fit, by kind of block and with its workloads."""
     parts = []
-    for kind in ("boot", "throughput"):
+    for kind in ("boot", "throughput", "crowd"):
         blocks = [block for block in event.blocks if block.kind == kind]
         if blocks:
             names = dict.fromkeys(each.name for block in blocks for s in block.sessions for each in s.workloads)

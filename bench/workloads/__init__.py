@@ -48,6 +48,8 @@ class Workload(ABC):
     """Those that the suite `full` has beside them."""
     together: ClassVar[bool] = False
     """Whether it belongs into blocks of throughput, in which the arms' instances stay up and take turns."""
+    crowd: ClassVar[bool] = False
+    """Whether it starts its instances itself (`crowd.CrowdWorkload`), in blocks that come last."""
     direct: ClassVar[bool] = False
     """Whether it measures storage: a guest's disk then bypasses the host's page cache."""
     seconds: ClassVar[float] = 1.0

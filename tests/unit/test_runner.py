@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 from tare_bench import registry
+from tare_bench.crowd import Crowd, CrowdWorkload
 from tare_bench.drivers.fake import Behaviour, FakeClock, FakeDriver, Reply
 from tare_bench.errors import InstanceError
-from tare_bench.model import Accelerator, Arm, Plan, Spec, Trial, WorkloadPlan
+from tare_bench.metrics import BOOT
+from tare_bench.model import Accelerator, Arm, Plan, Scalar, Spec, Trial, WorkloadPlan
 from tare_bench.plan import blocks
 from tare_bench.runner import BlocksSkipped, Runner, SessionStarted, TrialFinished
 from tare_bench.schedule import Estimate, Fixed
+from tare_bench.workloads import Measured
 from tare_bench.workloads.sized import SizedWorkload, Sizing
 
 SPEC = Spec(vcpus=1, memory=1 << 29)
@@ -286,3 +289,51 @@ def test_what_is_left_in_blocks_of_throughput_is_told_within_a_quarter() -> None
     for at, left in told:
         truth = (end - at) / 1e9
         assert abs(left - truth) <= 0.25 * truth + 0.1
+
+
+class Pair(CrowdWorkload):
+    """Two instances at once."""
+
+    name, title, primary = "pair", "two at once", "boot.ready"
+
+    def measure_crowd(self, crowd: Crowd, params: Mapping[str, Scalar]) -> Measured:
+        measured = Measured()
+        with crowd.created() as first, crowd.created() as second:
+            for live in (first, second):
+                crowd.boot(live)
+            measured.facts["names"] = f"{first.name} {second.name}"
+            measured.add(BOOT[5], second.since_request()["ready"])
+        return measured
+
+
+def crowds(behaviours: Mapping[str, Behaviour], *, times: int) -> Runner:
+    run = runner(behaviours, rounds=1)
+    arms = [Arm(name=name, driver="fake", spec=SPEC) for name in behaviours]
+    workloads = [WorkloadPlan(name="boot"), WorkloadPlan(name="pair", blocks=times, crowd=True)]
+    plan = Plan(arms=arms, workloads=workloads, baseline=arms[0].name, rounds=1, seed=1)
+    run.workloads = {"boot": registry.workload("boot"), "pair": Pair()}
+    run.schedule = Fixed(list(blocks(plan)), Estimate({"boot": 0.0, "pair": 1.0}), None)
+    return run
+
+
+def test_a_crowd_starts_its_own_instances_in_blocks_that_come_last() -> None:
+    found = trials(crowds({"a": Behaviour(), "b": Behaviour()}, times=3))
+    pairs = [each for each in found if each.cell.workload == "pair"]
+    assert found[-len(pairs) :] == pairs
+    assert [each.block for each in pairs] == [2, 2, 3, 3, 4, 4]
+    assert {each.cell.arm for each in pairs} == {"a", "b"}
+    assert all(each.role == "measured" and each.status == "ok" and each.samples for each in pairs)
+    names = " ".join(each.facts["names"] for each in pairs).split()
+    assert len(set(names)) == len(names) == 12
+
+
+def test_a_crowd_that_fails_leaves_nothing_and_the_next_arm_goes_on() -> None:
+    run = crowds({"a": Behaviour(fail_create=(4,)), "b": Behaviour()}, times=2)
+    pairs = [each for each in trials(run) if each.cell.workload == "pair"]
+    assert sorted((each.cell.arm, each.status) for each in pairs) == [
+        ("a", "failed"),
+        ("a", "ok"),
+        ("b", "ok"),
+        ("b", "ok"),
+    ]
+    assert all(each.alive == {} for each in run.drivers.values() if isinstance(each, FakeDriver))
