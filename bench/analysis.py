@@ -7,7 +7,6 @@ is an infinite time (a rate of nothing) on its arm and keeps its pair; neither i
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,11 +22,12 @@ from .compare import (
     Points,
     Row,
     compare,
-    emulated_memory,
     half_width,
 )
-from .metrics import FLOOR, Metric
+from .doubts import Doubts, aa_notices, clock_notices, clock_rates
+from .metrics import CLOCK, FLOOR, Metric
 from .model import Notice, Record, Run, Trial, canonical
+from .pairs import often_enough, primary_pairs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +45,10 @@ class Analysis(Record, frozen=True, kw_only=True):
     comparisons: list[Comparison]
     floors: dict[str, stats.Estimate]
     """By arm: the time of an empty command, in seconds."""
+    aa: list[Comparison] = []
+    """Each twin against the arm that it is a twin of: what is called different where nothing differs."""
+    clocks: dict[str, float] = {}
+    """By arm: how fast its instances' clock ran by the host's; the instance that was furthest off."""
     facts: dict[str, dict[str, str]]
     """By arm: what was read as text from inside its instances."""
     outcomes: dict[str, int]
@@ -80,7 +84,9 @@ def analyse(run: Run, metrics: Mapping[str, Metric], primary: Mapping[str, str])
         if (row.workload, row.params, arm.name) in source.tried
     ]
     floors = _floors(run, frame)
-    against = partial(_against, source, cells, floors, _level(source, rows))
+    level, clocks = _level(run, known, primary), clock_rates(run)
+    aa = _aa(source, rows, floors, level)
+    against = partial(_against, source, cells, Doubts(floors, aa, clocks), level)
     return Analysis(
         run=run,
         metrics=known,
@@ -89,9 +95,11 @@ def analyse(run: Run, metrics: Mapping[str, Metric], primary: Mapping[str, str])
         cells=cells,
         comparisons=against(rows, run.manifest.plan.baseline),
         floors=floors,
+        aa=aa,
+        clocks=clocks,
         facts=_facts(run),
         outcomes=dict(Counter(trial.status for trial in run.trials if trial.role == "measured")),
-        notices=_notices(source, rows, against),
+        notices=[*_notices(source, rows, against), *clock_notices(clocks), *aa_notices(known, aa)],
     )
 
 
@@ -113,9 +121,8 @@ class _Source:
     def is_judged(self, row: Row) -> bool:
         """Whether a row was planned to have the pairs for a headline verdict. By the plan, never by what was seen."""
         plan = self.run.manifest.plan
-        often = {(each.name, canonical(each.params)): plan.times(each) for each in plan.workloads}
-        most = max((times for (name, _), times in often.items() if name in self.primary), default=0)
-        return self.is_primary(row) and often.get((row.workload, row.params), 0) >= min(stats.LEAST_PAIRS, most)
+        planned = [each for each in plan.workloads if (each.name, canonical(each.params)) == (row.workload, row.params)]
+        return self.is_primary(row) and any(often_enough(plan, each, self.primary) for each in planned)
 
 
 def _unknown(name: str, unit: str) -> Metric:
@@ -162,9 +169,13 @@ def _tried(run: Run) -> dict[tuple[str, str, str], list[tuple[int, Trial]]]:
     return tried
 
 
+_INSTRUMENTS = (FLOOR.name, CLOCK.name)
+"""What the instruments themselves are worth: it stands beside the results, not among them."""
+
+
 def _rows(source: _Source) -> list[Row]:
     """Every row that has a value, and each tried workload's primary row even if all of its trials failed."""
-    rows = {row: None for row, _, role in source.values if role == "measured" and row.metric != FLOOR.name}
+    rows = {row: None for row, _, role in source.values if role == "measured" and row.metric not in _INSTRUMENTS}
     measured = {(row.workload, row.params) for row in rows}
     elsewhere = {(row.workload, row.metric) for row in rows}
     for workload, params, _ in source.tried:
@@ -217,11 +228,8 @@ def _median(metric: Metric, points: Points) -> stats.Estimate | None:
 
 
 def _with_timeouts(points: Points, tried: Sequence[tuple[int, Trial]], metric: Metric) -> Points:
-    """Add what timed out to the points of the primary metric: an infinite time, or a rate below every other.
-
-    Only time and rate are censored by a deadline; a memory figure that was never read is simply not there.
-    """
-    worst = {"s": math.inf, "1/s": -math.inf, "B/s": -math.inf}.get(metric.unit)
+    """Add what timed out to the points of the primary metric."""
+    worst = metric.at_timeout
     late = [(order, trial) for order, trial in tried if trial.status == "timeout" and order not in points.orders]
     if worst is None or not late:
         return points
@@ -247,6 +255,20 @@ def _facts(run: Run) -> dict[str, dict[str, str]]:
     return facts
 
 
+def _aa(source: _Source, rows: Sequence[Row], floors: Mapping[str, stats.Estimate], level: float) -> list[Comparison]:
+    """Each twin against its arm, in the rows that both have."""
+    found = []
+    for twin, of in source.run.manifest.plan.twins.items():
+        floor = floors[of].value if of in floors else 0.0
+        for row in rows:
+            pair = [(row.workload, row.params, arm) in source.tried for arm in (of, twin)]
+            if all(pair) and source.metrics[row.metric].better != "neither":
+                once, again = _summary(source, row, of), _summary(source, row, twin)
+                judged = level if source.is_judged(row) else None
+                found.append(compare(source.metrics[row.metric], once, again, judged, floor))
+    return found
+
+
 _Against = Callable[[Sequence[Row], str], list[Comparison]]
 """Each arm against the one that is named, in these rows."""
 
@@ -254,7 +276,7 @@ _Against = Callable[[Sequence[Row], str], list[Comparison]]
 def _against(
     source: _Source,
     cells: Sequence[CellSummary],
-    floors: Mapping[str, stats.Estimate],
+    doubts: Doubts,
     level: float,
     rows: Sequence[Row],
     baseline: str,
@@ -263,12 +285,15 @@ def _against(
     found = {(cell.row, cell.arm): cell for cell in cells}
     arms = [arm.name for arm in source.run.manifest.plan.arms if arm.name != baseline]
     return [
-        compare(
+        doubts.weigh(
             source.metrics[row.metric],
-            found[row, baseline],
-            found[row, arm],
-            level if source.is_judged(row) else None,
-            max((floors[name].value for name in (arm, baseline) if name in floors), default=0.0),
+            compare(
+                source.metrics[row.metric],
+                found[row, baseline],
+                found[row, arm],
+                level if source.is_judged(row) else None,
+                doubts.floor(arm, baseline),
+            ),
         )
         for row in rows
         for arm in arms
@@ -306,21 +331,10 @@ def _faster(metric: Metric, item: Comparison) -> Notice:
     )
 
 
-def _level(source: _Source, rows: Sequence[Row]) -> float:
-    """Of every primary pair's interval: one baseline's pairs share it."""
-    plan = source.run.manifest.plan
-    return stats.primary_level(_judged(source, rows, [arm.name for arm in plan.arms if arm.name != plan.baseline]))
-
-
-def _judged(source: _Source, rows: Sequence[Row], arms: Sequence[str]) -> int:
-    """How many primary pairs can get a verdict: they share the risk of a wrong one."""
-    accelerators, baseline = source.run.manifest.accelerators, source.run.manifest.plan.baseline
-    return sum(
-        source.metrics[row.metric].scale != "exact"
-        and not emulated_memory(row.metric, accelerators.get(arm), accelerators.get(baseline))
-        for row in filter(source.is_judged, rows)
-        for arm in arms
-    )
+def _level(run: Run, metrics: Mapping[str, Metric], primary: Mapping[str, str]) -> float:
+    """Of every primary pair's interval: they share the risk of a wrong verdict."""
+    pairs = primary_pairs(run.manifest.plan, run.manifest.accelerators, metrics, primary)
+    return stats.primary_level(len(pairs))
 
 
 def _both_have_it(source: _Source, *cells: CellSummary) -> bool:

@@ -17,8 +17,10 @@ from .suites import FULL, SUITES, planned
 
 def text(plan: Plan) -> str:
     """A plan as the file that asks for it: reading it gives the same plan."""
-    run: dict[str, Any] = {"baseline": plan.baseline, "max_rounds": plan.rounds, "seed": plan.seed}
-    run["accelerator"] = plan.accelerator
+    run: dict[str, Any] = {"baseline": plan.baseline, "min_rounds": plan.rounds}
+    run |= {"max_rounds": plan.max_rounds or plan.rounds, "seed": plan.seed, "accelerator": plan.accelerator}
+    twins = list(plan.twins.values())
+    run |= {"aa": bool(twins)} | ({"aa_arms": twins} if twins not in ([], [plan.baseline]) else {})
     run |= {"max_time": plan.max_time} if plan.max_time else {}
     named = _as_names(plan)
     specs = [_as_spec(arm.spec) for arm in plan.arms]

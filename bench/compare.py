@@ -10,6 +10,7 @@ from typing import Literal
 from . import stats
 from .metrics import LIFECYCLE, Metric
 from .model import Accelerator, Record
+from .pairs import emulated_memory
 
 Verdict = Literal[
     "faster/smaller", "slower/larger", "equivalent", "undecided", "not enough data", "not compared: emulated", ""
@@ -17,6 +18,7 @@ Verdict = Literal[
 """The four verdicts; `not enough data` and `not compared: emulated` where no claim can be made; empty where two values
 are shown as such (an exact metric, one that is unknown)."""
 
+DIFFERENT: tuple[Verdict, ...] = ("faster/smaller", "slower/larger")
 VERDICTS: tuple[Verdict, ...] = ("faster/smaller", "slower/larger", "equivalent", "undecided")
 
 EMULATED_MEMORY = (
@@ -93,10 +95,6 @@ def half_width(metric: Metric, *cells: Points) -> float:
     return max(metric.resolution, *(median(points.errors) for points in cells if points.errors), 0.0)
 
 
-def emulated_memory(metric: str, *accelerators: str | None) -> bool:
-    return metric.startswith("memory.") and "tcg" in accelerators
-
-
 def compare(
     metric: Metric, baseline: CellSummary, other: CellSummary, primary_level: float | None, floor: float
 ) -> Comparison:
@@ -142,7 +140,7 @@ class _Paired:
         blocks = sorted(left.keys() & right.keys())
         values = [left[block] for block in blocks], [right[block] for block in blocks]
         ratio = metric.scale == "ratio"
-        found = stats.log_differences(*values) if ratio else stats.differences(*values)
+        found = stats.paired(*values, ratio=ratio)
         # Two timeouts in one block don't say which would have been later: that pair is lost.
         kept = [value for value in found if not math.isnan(value)]
         tried = set(baseline.tried) & set(other.tried)
@@ -151,7 +149,7 @@ class _Paired:
             kept=kept,
             lost=max(0, len(tried | set(blocks)) - len(kept)),
             without_ratio=sum(min(pair) <= 0 and min(pair) > -math.inf for pair in zip(*values, strict=True)) * ratio,
-            region=stats.log_region(metric.region) if ratio else stats.Region(-metric.region, metric.region),
+            region=stats.region(metric.region, ratio=ratio),
             half_width=least / _least(baseline, other) if ratio else least,
         )
 

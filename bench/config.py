@@ -40,6 +40,9 @@ MIN_DISK, MAX_DISK = 16 << 20, 1 << 40
 MAX_SEED = (1 << 63) - 1
 
 DEFAULT_ROUNDS = 10
+"""Measured blocks before any result is looked at, or all of them with --quick."""
+DEFAULT_MOST = 60
+"""Blocks of a kind at most, where the plan doesn't say."""
 DEFAULT_MAX_TIME = 300.0
 """Seconds of measuring, where neither a number of rounds nor a time was asked for."""
 
@@ -61,6 +64,8 @@ class Options:
     accelerator: Accelerator | None = None
     libvirt_uri: str | None = None
     quick: bool = False
+    aa: bool | None = None
+    aa_arms: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +89,20 @@ def configure(options: Options) -> Configured:
     file, lines = read(path) if path is not None else (PlanFile(), Lines())
     arms = _arms(options, file, lines)
     asked = frozenset(options.drivers) or frozenset(arm.driver for arm in file.arm)
-    asked_rounds = _rounds(options, file, lines)
-    rounds = asked_rounds or DEFAULT_ROUNDS
+    rounds, most = _rounds(options, file, lines)
     asked_for = suites.Asked(options.workloads, options.suite, options.quick)
     workloads = suites.choose(asked_for, file, lines, rounds)
     _fit_together(arms, workloads)
+    asked_rounds = first(options.rounds, file.run.min_rounds, file.run.max_rounds)
     limit = None if asked_rounds or options.quick else DEFAULT_MAX_TIME
+    against = _baseline(options, file, lines, arms)
     plan = Plan(
         arms=arms,
         workloads=workloads,
-        baseline=_baseline(options, file, lines, arms),
+        baseline=against,
         rounds=rounds,
+        max_rounds=most,
+        twins=_twins(options, file, lines, arms, against),
         throughput_rounds=rounds if any(each.together for each in workloads) else 0,
         seed=first(_seed(options, file, lines), secrets.randbelow(1 << 31)),
         max_time=first(_max_time(options, file, lines), limit),
@@ -261,16 +269,19 @@ def _bytes(what: str, value: int | str, lines: Lines, where: tuple[str | int, ..
 # How long, in which order, and against what
 
 
-def _rounds(options: Options, file: PlanFile, lines: Lines) -> int | None:
-    """The number of blocks that was asked for; None: the default."""
+def _rounds(options: Options, file: PlanFile, lines: Lines) -> tuple[int, int | None]:
+    """The number of blocks that come whatever they show; and of those that come at most, None where that is all."""
     least, most = file.run.min_rounds, file.run.max_rounds
     for key, number in (("min_rounds", least), ("max_rounds", most)):
         _check_rounds(number, lines.at("run", key))
     if least is not None and most is not None and least > most:
         raise UsageError(f"{lines.at('run', 'min_rounds')}min_rounds is more than max_rounds: {least} and {most}.")
     _check_rounds(options.rounds, NOWHERE)
-    found = first(options.rounds, *(() if options.quick else (most, least)))
-    return None if found is None else int(found)
+    if options.rounds is not None or options.quick:
+        return options.rounds or DEFAULT_ROUNDS, None
+    most = first(most, max(DEFAULT_MOST, least or 0))
+    least = first(least, min(DEFAULT_ROUNDS, most))
+    return least, most if most > least else None
 
 
 def _check_rounds(rounds: int | None, at: Place) -> None:
@@ -302,13 +313,31 @@ def _baseline(options: Options, file: PlanFile, lines: Lines, arms: Sequence[Arm
     return baseline(options.baseline, arms)
 
 
-def baseline(name: str | None, arms: Sequence[Arm], at: Place = NOWHERE) -> str:
+TWIN = "{} A/A"
+"""The name of an arm's twin: no arm of a plan can have one with a slash in it."""
+
+
+def _twins(options: Options, file: PlanFile, lines: Lines, arms: Sequence[Arm], against: str) -> dict[str, str]:
+    """The arms that are measured twice: the baseline, where none is named."""
+    named = [(name, NOWHERE) for name in options.aa_arms]
+    if not named:
+        named = [(name, lines.at("run", "aa_arms", place)) for place, name in enumerate(file.run.aa_arms or [])]
+    if options.aa is False and options.aa_arms:
+        raise UsageError("--no-aa and --aa-arm say two different things.", hint="Leave one of them out.")
+    wanted = first(options.aa, True if options.aa_arms else None, file.run.aa, True if named else None)
+    if not first(wanted, not options.quick):
+        return {}
+    found = [baseline(name, arms, at, "A/A arm") for name, at in named] or [against]
+    return {TWIN.format(name): name for name in found}
+
+
+def baseline(name: str | None, arms: Sequence[Arm], at: Place = NOWHERE, what: str = "baseline") -> str:
     """The one that was named, else the first container, else native, else the first: never a guest by default."""
     names = [arm.name for arm in arms]
     if name is not None:
         if name not in names:
             hint = registry.nearest(name, names)
-            raise UsageError(f"{at}The baseline `{cut(name)}` is no arm of this plan.", hint=hint)
+            raise UsageError(f"{at}The {what} `{cut(name)}` is no arm of this plan.", hint=hint)
         return name
     for driver in ("docker", "native"):
         for arm in arms:

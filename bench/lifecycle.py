@@ -7,6 +7,7 @@ what is in flight is then let end before the instance is destroyed.
 from __future__ import annotations
 
 import contextlib
+import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -19,6 +20,10 @@ from .wire import Answer, ConsoleLog, Wire, WireLost
 
 DESTROY_SECONDS = 60.0
 FLOOR_RUNS = 3
+CLOCK_SPAN = 3.0
+"""Seconds that the messages of an instance must span for its clock to be judged."""
+UPTIME_STEP = 0.01
+"""Seconds: what /proc/uptime can tell apart."""
 
 
 @dataclass(slots=True)
@@ -204,9 +209,22 @@ def read_back(live: Live) -> Accelerator:
     return live.accelerator
 
 
-def floor(live: Live) -> list[float]:
-    """What an empty command costs, in seconds, for this instance: a few times."""
-    return [live.run("true", seconds=30).checked().seconds for _ in range(FLOOR_RUNS)]
+def floor(live: Live) -> float:
+    """What an empty command costs, in seconds, for this instance: one value, since those within it are correlated."""
+    return statistics.median(live.run("true", seconds=30).checked().seconds for _ in range(FLOOR_RUNS))
+
+
+def clock_rate(live: Live) -> tuple[float, float] | None:
+    """How fast the instance's clock runs by the host's, and how far that can be off: uptimes come in 10 ms steps.
+
+    None below CLOCK_SPAN seconds.
+    """
+    stamps = [at / NS for at, _ in live.uptimes]
+    span = stamps[-1] - stamps[0] if stamps else 0.0
+    if span < CLOCK_SPAN:
+        return None
+    slope = statistics.linear_regression(stamps, [uptime for _, uptime in live.uptimes]).slope
+    return slope, UPTIME_STEP / span
 
 
 def stop(live: Live, *, seconds: float = DESTROY_SECONDS) -> float:

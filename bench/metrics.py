@@ -5,6 +5,7 @@ A workload declares its own metrics beside its parser; all are found through the
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from .model import Record
@@ -28,6 +29,12 @@ class Metric(Record, frozen=True, kw_only=True):
     """As a table's row says it: `Boot to ready`."""
     definition: str
     """With its start and stop events."""
+
+    @property
+    def at_timeout(self) -> float | None:
+        """What stands for a trial that timed out: an infinite time, or a rate below every other; None where a deadline
+        censors nothing: a memory figure that was never read is simply not there."""
+        return {"s": math.inf, "1/s": -math.inf, "B/s": -math.inf}.get(self.unit)
 
 
 def _boot(name: str, title: str, definition: str) -> Metric:
@@ -74,6 +81,17 @@ FLOOR = Metric(
     "through the agent can be told apart from another by less.",
 )
 
+CLOCK = Metric(
+    name="clock.rate",
+    unit="1",
+    better="neither",
+    scale="difference",
+    region=0.01,
+    title="Instance clock",
+    definition="Seconds of the instance's uptime for each second of the host's CLOCK_MONOTONIC: the slope over all "
+    "messages of an instance, where they span 3 s or more. Off by more than 1 %, rates by that clock are not compared.",
+)
+
 STOP = Metric(
     name="stop.stopped",
     unit="s",
@@ -83,7 +101,7 @@ STOP = Metric(
     definition="From asking for the instance to be killed to the end of file on its wire, not to the call's return.",
 )
 
-LIFECYCLE = (*BOOT, FLOOR, STOP)
+LIFECYCLE = (*BOOT, FLOOR, CLOCK, STOP)
 
 
 def _memory(name: str, title: str, definition: str) -> Metric:

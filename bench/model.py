@@ -158,6 +158,12 @@ class Plan(Record, frozen=True, kw_only=True):
     """The name of the arm that ratios are taken against."""
     rounds: int
     """Measured blocks of boot, and of what is measured on the instances that boot was measured on."""
+    max_rounds: int | None = None
+    """How many blocks of a kind there are at most, where further ones follow for pairs that are open; None: `rounds`
+    is the number of blocks, whatever they show."""
+    twins: dict[str, str] = {}
+    """The name of an arm's twin to the arm's: the same arm a second time in blocks of boot, so that the run shows what
+    it calls different where nothing differs (A/A)."""
     warmup: int = 1
     """Blocks before them, kept in the file with the role warmup."""
     throughput_rounds: int = 0
@@ -172,6 +178,13 @@ class Plan(Record, frozen=True, kw_only=True):
     """Seconds. 180 for an emulated guest."""
     stopping_rule: str = ""
     """In words, as it stood before the first trial."""
+
+    @property
+    def every_arm(self) -> list[Arm]:
+        """The arms, and the twins as arms of their own."""
+        by_name = {arm.name: arm for arm in self.arms}
+        twins = [msgspec.structs.replace(by_name[of], name=name) for name, of in self.twins.items() if of in by_name]
+        return [*self.arms, *twins]
 
     @property
     def packages(self) -> list[str]:
@@ -223,6 +236,21 @@ class Manifest(Record, frozen=True, kw_only=True):
         return self.drivers.get(arm.name) or self.drivers.get(arm.driver) or {}
 
 
+class Stop(Record, frozen=True, kw_only=True):
+    """Why no more of a primary pair was measured."""
+
+    workload: str
+    params: str
+    """Canonical JSON."""
+    arm: str
+    metric: str
+    pairs: int
+    why: str
+    """`different` or `equivalent`: decided; `beyond the budget`, `out of time`, `out of rounds`, `pairs lost`."""
+    needed: int | None = None
+    """About how many pairs a decision would take, where that can be foreseen."""
+
+
 class Run(Record, frozen=True, kw_only=True):
     """A stored execution of a plan."""
 
@@ -231,6 +259,8 @@ class Run(Record, frozen=True, kw_only=True):
     trials: list[Trial]
     notices: list[Notice] = []
     """The manifest's, and what was noticed when it was loaded (a torn last line)."""
+    stops: list[Stop] = []
+    """Why each primary pair was measured no longer, where precision steered the run."""
     finished: bool = True
     """False where the run was interrupted; what is there is whole all the same."""
 

@@ -45,6 +45,8 @@ class RunTable(Table, kw_only=True):
     accelerator: Accelerator | None = None
     suite: str | None = None
     workloads: list[str] | None = None
+    aa: bool | None = None
+    aa_arms: list[str] | None = None
 
 
 class InstanceTable(Table, kw_only=True):

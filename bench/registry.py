@@ -101,5 +101,10 @@ def metrics(plans: Iterable[WorkloadPlan] = ()) -> dict[str, Metric]:
 
 
 def primaries(plans: Iterable[WorkloadPlan] = ()) -> dict[str, str]:
-    """Workload to its one primary metric, where it has one."""
-    return {name: each.primary for name, each in _every(plans).items() if each.primary}
+    """Workload to its one primary metric, where it has one.
+
+    A plan's workload whose parameters do not yield it is there too, by its key, with no name.
+    """
+    plans = list(plans)
+    found = {name: each.primary for name, each in _every(plans).items() if each.primary}
+    return found | {each.key: "" for each in plans if each.name in found and not planned(each).leads(each.params)}

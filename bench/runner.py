@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from .crowd import Crowd, CrowdWorkload, verify
 from .driver import Driver
 from .errors import InstanceError, InstanceTimeout, TareError
 from .lifecycle import Live, Settled
+from .metrics import CLOCK, FLOOR
 from .metrics import STOP as STOPPED
 from .model import Accelerator, Cell, Role, Sample, Spec, Status, Trial, WorkloadPlan
 from .plan import BOOT, STOP, Block, Session
@@ -91,12 +92,10 @@ class Runner:
         gc.disable()
         try:
             for block in self.schedule.next_blocks(elapsed):
-                if block.kind == "crowd":
-                    yield from self._crowds(block)
-                elif block.kind == "throughput":
-                    yield from self._together(block)
-                else:
-                    yield from self._one_by_one(block)
+                for event in _KINDS[block.kind](self, block):
+                    if isinstance(event, TrialFinished):
+                        self.schedule.observe(event.trial)
+                    yield event
                 gc.collect()
             if self.schedule.skipped:
                 yield BlocksSkipped(tuple(self.schedule.skipped))
@@ -216,6 +215,7 @@ class Runner:
             up.live = stack.enter_context(self._created(session))
             lifecycle.boot(up.live)
             self._verify(session, up.live)
+            up.floor = lifecycle.floor(up.live)
         except TareError as error:
             self._let_go(up, error)
         self.schedule.estimate.observe(session.arm.name, {TOGETHER: (self.clock.now() - began) / NS})
@@ -230,6 +230,7 @@ class Runner:
         assert up.live is not None
         began = self.clock.now()
         trial = _Open(self, session, workload, up.live)
+        trial.floor, up.floor = up.floor, None  # once for an instance
         try:
             finished = self._trial(trial, up.live)
         except TareError as error:
@@ -279,6 +280,13 @@ class Runner:
         return f"t{next(self._ids):04d}"
 
 
+_KINDS: Mapping[str, Callable[[Runner, Block], Iterator[Event]]] = {
+    "boot": Runner._one_by_one,
+    "throughput": Runner._together,
+    "crowd": Runner._crowds,
+}
+
+
 @dataclass(slots=True)
 class _Up:
     """An instance in a block of throughput."""
@@ -286,6 +294,8 @@ class _Up:
     live: Live | None = None
     lost: str = ""
     """Why it is not there, or not any more."""
+    floor: float | None = None
+    """What an empty command costs in it, in seconds, until a trial has that in its record."""
 
 
 class _Open:
@@ -298,9 +308,14 @@ class _Open:
         self.role: Role = session.role
         self.live = live
         self._started = datetime.now(UTC)
+        self.floor: float | None = None
         self._age = None if live is None else (runner.clock.now() - live.ready_at) / NS
 
     def done(self, measured: Measured, facts: Mapping[str, str] | None = None) -> TrialFinished:
+        if self.floor is not None:
+            measured.add(FLOOR, self.floor)
+        if self.live is not None and (rate := lifecycle.clock_rate(self.live)) is not None:
+            measured.add(CLOCK, *rate)
         return self._finished(
             "ok", samples=measured.samples, facts={**(facts or {}), **measured.facts}, artifacts=measured.artifacts
         )

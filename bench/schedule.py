@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .model import WorkloadPlan
-from .plan import BOOT, Block, Session, Turn
+from . import stats
+from .metrics import Metric
+from .model import Plan, Stop, Trial, WorkloadPlan, canonical
+from .pairs import Pair
+from .plan import BOOT, Block, BlockKind, Maker, Session, Turn, kind_of
 
 TOGETHER = "boot together"
 """The part of a block of throughput that starts an instance."""
@@ -75,38 +79,65 @@ class Fixed:
     No block starts that would not fit, judged by the longest so far of its kind.
     """
 
-    def __init__(self, blocks: Sequence[Block], estimate: Estimate, max_time: float | None) -> None:
-        self._blocks = list(blocks)
-        self._max_time = max_time
+    def __init__(self, plan: Plan, estimate: Estimate, pairs: Sequence[Pair] = ()) -> None:
+        self._plan = plan
+        self._pairs = list(pairs)
+        self._maker = Maker(plan)
+        self._blocks = list(self._maker.planned())
+        self._max_time = plan.max_time
+        self._longest: dict[tuple[str, frozenset[str]], float] = {}
         self.estimate = estimate
         self.skipped: list[Block] = []
         """Measured blocks that were planned and did not fit."""
 
     @property
     def steps(self) -> int:
-        """How many sessions and turns are planned."""
+        """How many sessions and turns are planned so far."""
         turns = sum(len(turn.arms) for block in self._blocks for turn in block.turns)
         return turns + sum(len(block.sessions) for block in self._blocks if block.kind != "crowd")
 
     @property
     def last_block(self) -> int:
-        """How many blocks are planned."""
+        """How many blocks are planned so far."""
         return self._blocks[-1].index + 1
+
+    def seconds_most(self) -> float:
+        """Seconds that the measuring takes at most, by first guesses."""
+        total = sum(map(self.estimate.block, self._blocks))
+        return total if self._max_time is None else min(total, self._max_time)
+
+    def pairs_of(self) -> list[tuple[Pair, int, int]]:
+        """Every primary pair with the least and the greatest number of values that it can have."""
+        return [(pair, least := self._plan.times(pair.workload), least) for pair in self._pairs]
+
+    def observe(self, trial: Trial) -> None:
+        """Take note of a finished trial. Where the number is fixed nothing is looked at."""
+
+    @property
+    def stops(self) -> list[Stop]:
+        """Why each primary pair was measured no longer: nothing to say where the number is fixed."""
+        return []
 
     def next_blocks(self, elapsed: Iterator[float]) -> Iterator[Block]:
         """The blocks in their order; `elapsed` yields the seconds measured so far each time that it is asked.
 
         The first one always starts: a limit that leaves no time for it would leave no answer either.
         """
-        longest: dict[tuple[str, frozenset[str]], float] = {}
-        for index, block in enumerate(self._blocks):
-            used, kind = next(elapsed), _kind(block)
-            expected = max(self.estimate.block(block), longest.get(kind, 0.0))
-            if self._max_time is not None and index > 0 and used + expected > self._max_time:
-                self.skipped = self._blocks[index:]
+        for place, block in enumerate(self._blocks):
+            used = next(elapsed)
+            if place and not self._fits(block, used):
+                self.skipped = self._blocks[place:]
                 return
-            yield block
-            longest[kind] = max(longest.get(kind, 0.0), next(elapsed) - used)
+            yield from self._timed(block, used, elapsed)
+
+    def _fits(self, block: Block, used: float) -> bool:
+        expected = max(self.estimate.block(block), self._longest.get(_kind(block), 0.0))
+        return self._max_time is None or used + expected <= self._max_time
+
+    def _timed(self, block: Block, used: float, elapsed: Iterator[float]) -> Iterator[Block]:
+        kind = _kind(block)
+        yield block
+        self._longest[kind] = max(self._longest.get(kind, 0.0), next(elapsed) - used)
 
     def seconds_left(self, block: Block | None = None, position: int = 0, done: int | None = None) -> float:
         """Seconds from the session at this position of that block (or its first turns that are not done) to the end."""
@@ -120,9 +151,203 @@ class Fixed:
 
     def rule(self) -> str:
         """The stopping rule in words, as it goes into the manifest."""
-        measured = Counter(block.kind for block in self._blocks if block.role == "measured")
-        what = f"{measured['boot']} measured blocks of boot"
-        what += f", then {measured['throughput']} of throughput" if measured["throughput"] else ""
-        what += f", then {measured['crowd']} of crowds" if measured["crowd"] else ""
-        limit = f", or before a block that would not fit into {self._max_time:.0f} s" if self._max_time else ""
-        return f"Fixed: {what}{limit}; no result is looked at before the last."
+        return f"Fixed: {self._planned()}{self._limit()}; no result is looked at before the last."
+
+    def _planned(self) -> str:
+        parts = []
+        for kind, words in (("boot", "of boot"), ("throughput", "of throughput"), ("crowd", "of crowds")):
+            roles = Counter(block.role for block in self._blocks if block.kind == kind)
+            if roles["measured"]:
+                parts.append(f"{roles['measured']} measured blocks {words} after {roles['warmup']} of warm-up")
+        return ", then ".join(parts)
+
+    def _limit(self) -> str:
+        return f", or before a block that would not fit into {self._max_time:.0f} s" if self._max_time else ""
+
+
+class Precision(Fixed):
+    """The blocks that were planned, and then further ones for as long as a primary pair is open and can be decided.
+
+    The budget goes to the open pair with the fewest predicted further pairs (`stats.standing`); an arm leaves when all
+    of its pairs are closed.
+    """
+
+    def __init__(self, plan: Plan, estimate: Estimate, pairs: Sequence[Pair]) -> None:
+        super().__init__(plan, estimate, pairs)
+        self._most = plan.max_rounds or plan.rounds
+        self._level = stats.primary_level(len(pairs))
+        # What is read once, or in a number of blocks that was asked for, is not measured more often.
+        self._open = {_key(pair): pair for pair in pairs if pair.workload.blocks is None or pair.workload.name == BOOT}
+        self._values: dict[_Key, dict[int, float]] = defaultdict(dict)
+        self._tried: dict[_Key, set[int]] = defaultdict(set)
+        self._stops: dict[_Key, Stop] = {}
+        self._metrics = {pair.workload.key: pair.metric for pair in pairs}
+        self._beyond = 0.0
+
+    def seconds_most(self) -> float:
+        further = sum(
+            max(0, self._most - self._maker.made[kind]) * self._last_of(kind) for kind in ("boot", "throughput")
+        )
+        total = self._seconds_least() + further
+        return total if self._max_time is None else min(total, self._max_time)
+
+    def _seconds_least(self) -> float:
+        return sum(map(self.estimate.block, self._blocks))
+
+    def _last_of(self, kind: str) -> float:
+        """Seconds of one more block of a kind, by first guesses; 0 where the plan has none."""
+        return next((self.estimate.block(each) for each in reversed(self._blocks) if each.kind == kind), 0.0)
+
+    def pairs_of(self) -> list[tuple[Pair, int, int]]:
+        found = []
+        for pair, least, most in super().pairs_of():
+            kind = kind_of(pair.workload)
+            if _key(pair) in self._open and (took := self._last_of(kind)):
+                spare = math.inf if self._max_time is None else (self._max_time - self._seconds_least()) / took
+                most += max(0, int(min(self._most - self._maker.made[kind], spare)))
+            found.append((pair, least, most))
+        return found
+
+    def observe(self, trial: Trial) -> None:
+        """Take note of a finished trial's primary metric."""
+        key = WorkloadPlan(name=trial.cell.workload, params=trial.cell.params).key, trial.cell.arm
+        metric = self._metrics.get(key[0])
+        if metric is None or trial.role != "measured" or trial.status == "skipped":
+            return
+        self._tried[key].add(trial.block)
+        value = metric.at_timeout if trial.status == "timeout" else _value(trial, metric)
+        if value is not None:
+            self._values[key][trial.block] = value
+
+    @property
+    def stops(self) -> list[Stop]:
+        """Why each primary pair was measured no longer; what is still open then ended with the run."""
+        self._close({}, last="out of time")
+        return list(self._stops.values())
+
+    def next_blocks(self, elapsed: Iterator[float]) -> Iterator[Block]:
+        """Those that were planned, then further ones."""
+        yield from super().next_blocks(elapsed)
+        while not self.skipped:
+            used = next(elapsed)
+            block = self._further(used)
+            if block is None:
+                return
+            self._blocks.append(block)
+            yield from self._timed(block, used, elapsed)
+
+    def _further(self, used: float) -> Block | None:
+        """One more block for the pair that is nearest to its decision; None where there is none that can be had."""
+        budgets = {kind: self._budget(kind, used) for kind in ("boot", "throughput")}
+        standings = self._close(budgets)
+        if not standings:
+            return None
+        self._beyond = self._predicted(standings, used)
+        nearest = min(standings, key=lambda key: (standings[key], key))
+        kind = kind_of(self._open[nearest].workload)
+        workloads = [each for each in self._plan.workloads if any(key[0] == each.key for key in self._open)]
+        chosen = [each for each in workloads if kind_of(each) == kind and each.name != BOOT]
+        return self._maker.block(kind, "measured", chosen, {self._plan.baseline, *(arm for _, arm in self._open)})
+
+    def _budget(self, kind: BlockKind, used: float) -> int:
+        """How many more blocks of a kind there can be."""
+        rounds = self._most - self._maker.made[kind]
+        if self._max_time is None:
+            return rounds
+        took = [seconds for (role, _), seconds in self._longest_of(kind) if role == "measured"]
+        return min(rounds, int((self._max_time - used) / max(took))) if took and max(took) > 0 else rounds
+
+    def _predicted(self, standings: Mapping[_Key, int], used: float) -> float:
+        """Seconds that all the further blocks are predicted to take, within the limit."""
+        most: dict[BlockKind, int] = defaultdict(int)
+        for key, further in standings.items():
+            kind = kind_of(self._open[key].workload)
+            most[kind] = max(most[kind], further)
+        seconds = sum(
+            further * max((took for (role, _), took in self._longest_of(kind) if role == "measured"), default=0.0)
+            for kind, further in most.items()
+        )
+        return seconds if self._max_time is None else max(0.0, min(seconds, self._max_time - used))
+
+    def _longest_of(self, kind: BlockKind) -> list[tuple[tuple[str, frozenset[str]], float]]:
+        kinds = {_kind(block) for block in self._blocks if block.kind == kind}
+        return [(key, seconds) for key, seconds in self._longest.items() if key in kinds]
+
+    def _close(self, budgets: Mapping[str, int], last: str = "") -> dict[_Key, int]:
+        """Close what is decided or beyond its budget; the further pairs that each of the others is predicted to take.
+
+        With `last` all are closed, for that reason.
+        """
+        standings = {}
+        for key, pair in list(self._open.items()):
+            budget = 0 if last else budgets[kind_of(pair.workload)]
+            found, pairs = self._standing(key, pair, budget)
+            if not found.closed:
+                standings[key] = found.further or 1
+                continue
+            why: str = found.closed
+            if why == "beyond the budget" and budget <= 0:
+                made = self._maker.made[kind_of(pair.workload)]
+                why = "out of rounds" if made >= self._most else "out of time"
+            self._stops[key] = Stop(
+                workload=pair.workload.name,
+                params=canonical(pair.workload.params),
+                arm=pair.arm,
+                metric=pair.metric.name,
+                pairs=pairs,
+                why=why,
+                needed=pairs + found.further if found.further else None,
+            )
+            del self._open[key]
+        return standings
+
+    def _standing(self, key: _Key, pair: Pair, budget: int) -> tuple[stats.Standing, int]:
+        base = key[0], self._plan.baseline
+        left, right, ratio = self._values[base], self._values[key], pair.metric.scale == "ratio"
+        shared = sorted(left.keys() & right.keys())
+        values = stats.paired([left[block] for block in shared], [right[block] for block in shared], ratio=ratio)
+        kept = [value for value in values if not math.isnan(value)]
+        lost = len(self._tried[base] & self._tried[key]) - len(kept)
+        half_width = pair.metric.resolution
+        if ratio:
+            middles = [statistics.median(side.values()) for side in (left, right) if side]
+            half_width /= min((middle for middle in middles if middle > 0), default=math.inf)
+        where = stats.region(pair.metric.region, ratio=ratio)
+        return stats.standing(kept, where, self._level, lost=max(0, lost), half_width=half_width, budget=budget), len(
+            kept
+        )
+
+    def seconds_left(self, block: Block | None = None, position: int = 0, done: int | None = None) -> float:
+        """What is planned, and the further blocks as they were predicted when the last of them began."""
+        last = block is not None and block.index == self._blocks[-1].index
+        return max(super().seconds_left(block, position, done), self._beyond if last else 0.0)
+
+    def rule(self) -> str:
+        least, strict = stats.pairs_least(self._level), 1 - stats.STOP_SHARE * (1 - self._level)
+        return (
+            f"By precision: {self._planned()}; then further blocks, {self._most} of a kind at most{self._limit()}, for "
+            f"the primary pairs that are open. From {least} pairs on and after each block a pair is closed when its "
+            f"interval at {100 * strict:.4g} % lies wholly beyond the region that does not matter or wholly inside it, "
+            "or when the further pairs predicted exceed the budget. The next block is for the open pair with the "
+            "fewest; an arm leaves when all of its pairs are closed. Verdicts are taken at "
+            f"{100 * self._level:.4g} %."
+        )
+
+
+_Key = tuple[str, str]
+"""A workload with its parameters, and an arm."""
+
+
+def _key(pair: Pair) -> _Key:
+    return pair.workload.key, pair.arm
+
+
+def _value(trial: Trial, metric: Metric) -> float | None:
+    found = [sample.value for sample in trial.samples if sample.metric == metric.name]
+    return statistics.median(found) if found else None
+
+
+def schedule(plan: Plan, priors: Mapping[str, float], pairs: Sequence[Pair]) -> Fixed:
+    """The one that a plan asks for: a fixed number of blocks, or as many as its pairs take."""
+    estimate = Estimate(dict(priors))
+    return Precision(plan, estimate, pairs) if (plan.max_rounds or 0) > plan.rounds else Fixed(plan, estimate, pairs)

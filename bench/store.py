@@ -16,14 +16,14 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from .errors import StoreError, UsageError, cut
-from .model import SCHEMA_VERSION, Manifest, Notice, Record, Run, Trial
+from .model import SCHEMA_VERSION, Manifest, Notice, Record, Run, Stop, Trial
 
 MANIFEST, TRIALS, END = "manifest.json", "trials.jsonl", "end.json"
 LATEST = "latest"
@@ -43,6 +43,7 @@ class End(Record, frozen=True, kw_only=True):
     finished: bool
     ended_at: str
     notices: list[Notice] = []
+    stops: list[Stop] = []
 
 
 def new_id(now: datetime | None = None) -> str:
@@ -121,9 +122,9 @@ class Writer:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def end(self, *, finished: bool, notices: list[Notice]) -> None:
+    def end(self, *, finished: bool, notices: list[Notice], stops: Sequence[Stop] = ()) -> None:
         """Say how it ended. Raises StoreError."""
-        end = End(finished=finished, ended_at=utc_now(), notices=notices)
+        end = End(finished=finished, ended_at=utc_now(), notices=notices, stops=list(stops))
         try:
             _write_whole(self.folder / END, msgspec.json.format(msgspec.json.encode(end), indent=2))
         except OSError as error:
@@ -201,7 +202,7 @@ def find(name: str, results: Path) -> Path:
 def load(folder: Path) -> Run:
     """Read a run. A torn last line is a notice; any other damage raises StoreError that names the file and line."""
     kept = manifest(folder)
-    trials, notices = _trials(folder / TRIALS, {arm.name for arm in kept.plan.arms})
+    trials, notices = _trials(folder / TRIALS, {arm.name for arm in kept.plan.every_arm})
     try:
         end = msgspec.json.decode(_read(folder / END), type=End)
     except (FileNotFoundError, StoreError, *_DAMAGE):
@@ -215,7 +216,7 @@ def load(folder: Path) -> Run:
             )
         )
     every = [*kept.notices, *end.notices, *notices]
-    return Run(path=str(folder), manifest=kept, trials=trials, notices=every, finished=end.finished)
+    return Run(path=str(folder), manifest=kept, trials=trials, notices=every, stops=end.stops, finished=end.finished)
 
 
 def manifest(folder: Path) -> Manifest:

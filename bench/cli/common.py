@@ -128,6 +128,12 @@ def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="For guests: KVM where it works, KVM or nothing, or emulation.",
         ),
         LIBVIRT_URI,
+        click.option(
+            "--aa/--no-aa", default=None, help="Boot the baseline twice in each block, as its control. [default: on]"
+        ),
+        click.option(
+            "--aa-arm", "aa_arms", multiple=True, metavar="ARM", help="The arm that is its own control; repeats."
+        ),
         click.option("--quick", is_flag=True, help="10 blocks of boot, 6 of memory and CPU: about a minute."),
     ]  # fmt: skip
     for option in reversed(options):

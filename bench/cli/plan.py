@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .. import as_toml, config, registry
+from .. import as_toml, config, registry, stats
 from ..model import Arm, Plan, WorkloadPlan
 from ..plan import Block, blocks, kind_of
-from ..schedule import Estimate, Fixed
+from ..schedule import Fixed
 from .common import AS_JSON, plan_line, plan_options, print_json, say, split
+from .run import scheduled
 
 HOW = {
     "boot": "an instance ends before the next begins",
@@ -45,7 +47,7 @@ def plan(
     if toml:
         click.echo(as_toml.text(planned), nl=False)
         return 0
-    schedule = _schedule(planned)
+    schedule = scheduled(planned, {})
     seconds = schedule.seconds_left()
     if as_json:
         print_json(
@@ -53,6 +55,8 @@ def plan(
                 "plan": planned,
                 "rule": schedule.rule(),
                 "seconds": seconds,
+                "seconds_most": schedule.seconds_most(),
+                "detectable": _detectable(schedule),
                 "order": [_order(block) for block in blocks(planned)],
             }
         )
@@ -63,11 +67,6 @@ def plan(
     if verbose:
         _show_order(planned)
     return 0
-
-
-def _schedule(planned: Plan) -> Fixed:
-    priors = {each.name: registry.planned(each).seconds for each in planned.workloads}
-    return Fixed(list(blocks(planned)), Estimate(priors), planned.max_time)
 
 
 def _order(block: Block) -> list[str]:
@@ -108,11 +107,36 @@ def _show_time(planned: Plan, schedule: Fixed, every: list[Block]) -> None:
     for block in every:
         seconds[block.kind] += schedule.estimate.block(block)
     parts = ", ".join(f"{value:.0f} s of {kind}" for kind, value in seconds.items() if value)
-    total = sum(seconds.values())
-    click.echo(f"about {total:.0f} s of measuring by first guesses ({parts}); a run corrects this as it goes")
+    total, most = sum(seconds.values()), schedule.seconds_most()
+    at_most = f", at most {most:.0f} s" if most > total else ""
+    click.echo(f"about {total:.0f} s of measuring by first guesses ({parts}){at_most}; a run corrects this as it goes")
     if planned.max_time is not None and total > planned.max_time:
         click.echo(f"that is more than its {planned.max_time:.0f} s: the last blocks would not be started")
     click.echo("checks and images come before: minutes the first time, seconds when they are built")
+    detectable = _detectable(schedule)
+    if detectable:
+        click.echo("the smallest ratio that would be seen 8 times in 10:")
+    for key, words in detectable.items():
+        click.echo(f"  {key}: {words}")
+
+
+def _detectable(schedule: Fixed) -> dict[str, str]:
+    """What a difference must be to be seen, by the spread that each metric had on a test machine."""
+    pairs = schedule.pairs_of()
+    level = stats.primary_level(len(pairs))
+    shown: dict[str, str] = {}
+    for pair, least, most in pairs:
+        spread = registry.planned(pair.workload).spread
+        if spread is None or pair.metric.scale != "ratio":
+            continue
+        where = stats.region(pair.metric.region, ratio=True)
+        words = [
+            f"{math.exp(stats.detectable(spread, count, where, level)):.3g}x with {count} pairs"
+            for count in dict.fromkeys((least, most))
+            if count >= stats.values_needed(level)
+        ]
+        shown[pair.workload.key] = f"{', '.join(words) or 'none: too few pairs'} (a spread of {spread:.2g} assumed)"
+    return shown
 
 
 def _show_order(planned: Plan) -> None:

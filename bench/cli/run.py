@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,9 +15,9 @@ import click
 from .. import config, hostfacts, leases, registry, store
 from ..errors import TareError
 from ..model import Accelerator, Manifest, Notice, Plan
-from ..plan import blocks
+from ..pairs import primary_pairs
 from ..runner import BlocksSkipped, Event, Runner, SessionStarted, TrialFinished
-from ..schedule import Estimate, Fixed
+from ..schedule import Fixed, schedule
 from .common import AS_JSON, RESULTS, ROOTFS, plan_line, plan_options, say, show_notices, split, wait_for
 from .interrupts import Guard, Interrupted, guarded
 from .ready import Ready, make_ready
@@ -101,13 +101,13 @@ def _measure(
         stack.callback(lease.release)
         ready = make_ready(configured, reference, lease, stack, say)
         plan = _resolved(configured.plan, ready)
-        schedule = Fixed(list(blocks(plan)), Estimate(_priors(plan)), plan.max_time)
-        manifest = _manifest(identity, plan, ready, schedule)
+        order = scheduled(plan, ready.accelerators)
+        manifest = _manifest(identity, plan, ready, order)
         show_notices(manifest.notices)
         writer = store.Writer(results, manifest)
         stack.callback(writer.close)
         opened(writer.folder)
-        _run(_runner(plan, ready, schedule), writer, mode)
+        _run(_runner(plan, ready, order), writer, mode)
 
 
 @contextlib.contextmanager
@@ -128,14 +128,23 @@ def _resolved(plan: Plan, ready: Ready) -> Plan:
     arms = [msgspec.structs.replace(arm, spec=ready.spec(arm.spec)) for arm in ready.arms]
     names = [arm.name for arm in arms]
     baseline = plan.baseline if plan.baseline in names else config.baseline(None, arms)
-    return msgspec.structs.replace(plan, arms=arms, baseline=baseline)
+    twins = {twin: of for twin, of in plan.twins.items() if of in names}
+    if plan.twins and not twins:
+        twins = {config.TWIN.format(baseline): baseline}
+    return msgspec.structs.replace(plan, arms=arms, baseline=baseline, twins=twins)
+
+
+def scheduled(plan: Plan, accelerators: Mapping[str, Accelerator]) -> Fixed:
+    """What comes next in a run of this plan, and when it ends."""
+    metrics, primary = registry.metrics(plan.workloads), registry.primaries(plan.workloads)
+    return schedule(plan, _priors(plan), primary_pairs(plan, accelerators, metrics, primary))
 
 
 def _priors(plan: Plan) -> dict[str, float]:
     return {each.name: registry.planned(each).seconds for each in plan.workloads}
 
 
-def _manifest(identity: str, plan: Plan, ready: Ready, schedule: Fixed) -> Manifest:
+def _manifest(identity: str, plan: Plan, ready: Ready, order: Fixed) -> Manifest:
     import msgspec
 
     facts = hostfacts.collect() | {"instance cpus": ",".join(map(str, ready.cpus))}
@@ -145,7 +154,7 @@ def _manifest(identity: str, plan: Plan, ready: Ready, schedule: Fixed) -> Manif
         tare_version=version("tare-bench"),
         started_at=store.utc_now(),
         command=shlex.join(["tare", *sys.argv[1:], *_seeded(plan)]),
-        plan=msgspec.structs.replace(plan, stopping_rule=schedule.rule()),
+        plan=msgspec.structs.replace(plan, stopping_rule=order.rule()),
         host=facts,
         drivers=ready.described,
         accelerators=ready.accelerators,
@@ -158,15 +167,16 @@ def _seeded(plan: Plan) -> list[str]:
     return [] if any(word.startswith("--seed") for word in sys.argv) else ["--seed", str(plan.seed)]
 
 
-def _runner(plan: Plan, ready: Ready, schedule: Fixed) -> Runner:
+def _runner(plan: Plan, ready: Ready, order: Fixed) -> Runner:
     workloads = {each.name: registry.planned(each) for each in plan.workloads}
+    of = {arm.name: plan.twins.get(arm.name, arm.name) for arm in plan.every_arm}
     return Runner(
-        drivers=ready.drivers,
-        accelerators=ready.accelerators,
+        drivers={name: ready.drivers[arm] for name, arm in of.items()},
+        accelerators={name: ready.accelerators[arm] for name, arm in of.items()},
         workloads={"boot": registry.workload("boot"), **workloads},
-        schedule=schedule,
+        schedule=order,
         clock=next(iter(ready.drivers.values())).clock,
-        boot_seconds={arm.name: _deadline(plan, ready.accelerators[arm.name]) for arm in plan.arms},
+        boot_seconds={name: _deadline(plan, ready.accelerators[arm]) for name, arm in of.items()},
     )
 
 
@@ -194,21 +204,21 @@ def _run(runner: Runner, writer: store.Writer, mode: Literal["auto", "plain", "j
         shown.close()
         # Without its end a run is one that was ended from outside: no reason to hide what ended it.
         with contextlib.nullcontext() if finished else contextlib.suppress(TareError):
-            writer.end(finished=finished, notices=notices)
+            writer.end(finished=finished, notices=notices, stops=runner.schedule.stops if finished else ())
 
 
 def _follow(events: Iterable[Event], runner: Runner, writer: store.Writer, shown: Progress) -> list[Notice]:
     """Keep and show every event. Returns what there is to say about the run afterwards."""
     notices: list[Notice] = []
-    total, last_block = runner.schedule.steps, runner.schedule.last_block
+    order = runner.schedule
     done, expected = 0, None
     for event in events:
         if isinstance(event, SessionStarted):
-            session = event.session
-            shown.session(session.arm.name, session.block, last_block, done, total, event.seconds_left, event.workload)
+            session, left = event.session, event.seconds_left
+            shown.session(session.arm.name, session.block, order.last_block, done, order.steps, left, event.workload)
             done += 1
             if expected is None and session.block == 1:
-                expected = (runner.elapsed(), event.seconds_left)
+                expected = (runner.elapsed(), left, order.last_block)
         elif isinstance(event, TrialFinished):
             writer.append(event.trial, event.artifacts)
             cell = event.trial.cell
@@ -217,7 +227,9 @@ def _follow(events: Iterable[Event], runner: Runner, writer: store.Writer, shown
             notices.append(_out_of_time(event))
     if expected is not None:
         took = runner.elapsed() - expected[0]
-        say(f"After the first block {expected[1]:.0f} s were expected for the rest; it took {took:.0f} s.")
+        more = order.last_block - expected[2]
+        further = f", with {more} further block{'s' * (more != 1)}" if more else ""
+        say(f"After the first block {expected[1]:.0f} s were expected for the rest; it took {took:.0f} s{further}.")
     return notices
 
 

@@ -42,6 +42,9 @@ class Workload(ABC):
     """Those that it declares itself; the lifecycle's and the footprint's stand in metrics.py."""
     primary: ClassVar[str | None] = None
     """The one metric that gets a headline verdict."""
+    spread: ClassVar[float | None] = None
+    """The standard deviation of one pair's log-ratio of the primary metric, as it was on a test machine: `tare plan`
+    says by it what a plan can detect. None: not known, or the metric is no ratio."""
     variants: ClassVar[tuple[Mapping[str, Scalar], ...]] = ({},)
     """The parameters that it runs with, one set after the other."""
     full_variants: ClassVar[tuple[Mapping[str, Scalar], ...]] = ()
@@ -54,6 +57,10 @@ class Workload(ABC):
     """Whether it measures storage: a guest's disk then bypasses the host's page cache."""
     seconds: ClassVar[float] = 1.0
     """About how long a trial takes beyond a boot: the first estimate of the time left."""
+
+    def leads(self, params: Mapping[str, Scalar]) -> bool:
+        """Whether these parameters yield its primary metric."""
+        return True
 
     @abstractmethod
     def measure(self, live: Live, params: Mapping[str, Scalar]) -> Measured:

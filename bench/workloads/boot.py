@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping
 
 from .. import lifecycle
@@ -20,6 +19,7 @@ class Boot(Workload):
     name = "boot"
     title = "from the request to the first command, each milestone of it, and the CPU time it takes"
     primary = "boot.ready"
+    spread = 0.1
     seconds = 0.0
 
     def measure(self, live: Live, params: Mapping[str, Scalar]) -> Measured:
@@ -28,6 +28,5 @@ class Boot(Workload):
             measured.add(_BY_MILESTONE[milestone], seconds)
         if live.boot_cpu is not None:
             measured.add(_BY_MILESTONE["cpu"], live.boot_cpu)
-        # One value for one instance: those within it are correlated.
-        measured.add(FLOOR, statistics.median(lifecycle.floor(live)))
+        measured.add(FLOOR, lifecycle.floor(live))
         return measured

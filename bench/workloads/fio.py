@@ -74,6 +74,7 @@ class FioRandRead(Fio):
     cost = host_cpu("fio-randread", "request")
     metrics = (_iops("fio-randread", "Random reads (fio)", "4 KiB (`block_size`), `depth` at a time, at random"), cost)
     primary = "fio-randread.iops"
+    spread = 0.07
     variants = ({"block_size": 4096, "depth": 1},)
     first = 200
 
@@ -89,6 +90,7 @@ class FioRandWrite(Fio):
         cost,
     )
     primary = "fio-randwrite.iops"
+    spread = 0.22
     variants = ({"block_size": 4096, "depth": 1},)
     writes = True
     first = 200
@@ -102,6 +104,7 @@ class FioRead(Fio):
     cost = host_cpu("fio-read", "request of 1 MiB")
     metrics = (_rate("fio-read", "Sequential reads (fio)", "read"), cost)
     primary = "fio-read.rate"
+    spread = 0.39
     variants = ({"block_size": 1 << 20, "depth": 1},)
     first = 8
 
@@ -114,6 +117,7 @@ class FioWrite(Fio):
     cost = host_cpu("fio-write", "request of 1 MiB")
     metrics = (_rate("fio-write", "Sequential writes (fio)", "written"), cost)
     primary = "fio-write.rate"
+    spread = 0.39
     variants = ({"block_size": 1 << 20, "depth": 1},)
     writes = True
     first = 8

@@ -62,10 +62,14 @@ class Redis(SizedWorkload):
     cost = host_cpu("redis", "request")
     metrics = (GET, SET, cost)
     primary = GET.name
+    spread = 0.03
     variants = tuple({"operation": "get", "connections": number} for number in (1, 10, 50))
     full_variants = tuple({"operation": "set", "connections": number} for number in (1, 10, 50))
     first, step = 200, STEP
     seconds = 0.45
+
+    def leads(self, params: Mapping[str, Scalar]) -> bool:
+        return params.get("operation", "get") == "get"
 
     def prepare(self, params: Mapping[str, Scalar]) -> str:
         return _START

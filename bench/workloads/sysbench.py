@@ -52,6 +52,7 @@ class SysbenchCpu(SizedWorkload):
     cost = host_cpu("sysbench-cpu", "event")
     metrics = (EVENTS, cost)
     primary = EVENTS.name
+    spread = 0.02
     variants = ({"threads": 1},)
     full_variants = ({"threads": "all"},)
     first, step = 50, STEP
@@ -76,6 +77,7 @@ class SysbenchMemory(SizedWorkload):
     cost = host_cpu("sysbench-memory", "MiB")
     metrics = (RATE, cost)
     primary = RATE.name
+    spread = 0.01
     first, step = 100, STEP
     seconds = 0.45
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections import Counter
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from tare_bench.model import Arm, Plan, Spec, WorkloadPlan
-from tare_bench.plan import blocks
+from tare_bench.plan import blocks, orders
 
 SPEC = Spec(vcpus=1, memory=1 << 29)
 
@@ -77,3 +79,45 @@ def test_the_order_is_the_seeds_and_changes_from_block_to_block() -> None:
     # none always follows the same one
     followers = {name: {row[row.index(name) - 1] for row in order(1)} for name in ("arm0", "arm1", "arm2")}
     assert all(len(each) == 2 for each in followers.values())
+
+
+@given(count=st.integers(1, 7), seed=st.integers(0, 2**31))
+def test_over_a_square_every_arm_follows_every_other_and_stands_at_every_place_equally_often(
+    count: int, seed: int
+) -> None:
+    names = [f"arm{number}" for number in range(count)]
+    rows = count if count % 2 == 0 or count == 1 else 2 * count
+    found = list(itertools.islice(orders(names, random.Random(seed)), rows))
+    assert all(sorted(row) == names for row in found)
+    places = Counter((place, name) for row in found for place, name in enumerate(row))
+    assert len(places) == count**2
+    assert len(set(places.values())) == 1
+    follows = Counter(pair for row in found for pair in itertools.pairwise(row))
+    assert len(follows) == count * (count - 1)
+    assert len(set(follows.values())) <= 1
+
+
+def test_a_twin_boots_in_every_block_of_boot_and_does_nothing_else() -> None:
+    planned = msgspec.structs.replace(plan(memory=None, cpu=None), twins={"arm0 A/A": "arm0"}, throughput_rounds=3)
+    together = [
+        msgspec.structs.replace(each, together=each.name == "cpu") if each.name != "boot" else each
+        for each in planned.workloads
+    ]
+    for block in blocks(msgspec.structs.replace(planned, workloads=together)):
+        twins = [session for session in block.sessions if session.arm.name == "arm0 A/A"]
+        assert len(twins) == (block.kind == "boot")
+        assert all(session.workloads == () for session in twins)
+        assert not any("A/A" in name for turn in block.turns for name in turn.arms)
+
+
+def test_crowds_have_blocks_of_their_own_which_come_last() -> None:
+    planned = plan(rounds=2, memory=None)
+    crowds = [WorkloadPlan(name="ramp", blocks=3, crowd=True), WorkloadPlan(name="storm", blocks=1, crowd=True)]
+    found = list(blocks(msgspec.structs.replace(planned, workloads=[*planned.workloads, *crowds])))
+    assert [block.kind for block in found] == ["boot"] * 3 + ["crowd"] * 3
+    assert [sorted(turn.workload.name for turn in block.turns) for block in found[3:]] == [
+        ["ramp", "storm"],
+        ["ramp"],
+        ["ramp"],
+    ]
+    assert [block.index for block in found] == list(range(6))

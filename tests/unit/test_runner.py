@@ -11,7 +11,6 @@ from tare_bench.drivers.fake import Behaviour, FakeClock, FakeDriver, Reply
 from tare_bench.errors import InstanceError
 from tare_bench.metrics import BOOT
 from tare_bench.model import Accelerator, Arm, Plan, Scalar, Spec, Trial, WorkloadPlan
-from tare_bench.plan import blocks
 from tare_bench.runner import BlocksSkipped, Runner, SessionStarted, TrialFinished
 from tare_bench.schedule import Estimate, Fixed
 from tare_bench.workloads import Measured
@@ -39,14 +38,20 @@ def runner(
         for name, each in known.items()
     ]
     plan = Plan(
-        arms=arms, workloads=planned, baseline=arms[0].name, rounds=rounds, throughput_rounds=together, seed=seed
+        arms=arms,
+        workloads=planned,
+        baseline=arms[0].name,
+        rounds=rounds,
+        throughput_rounds=together,
+        seed=seed,
+        max_time=max_time,
     )
     priors = {name: each.seconds for name, each in known.items()}
     return Runner(
         drivers={name: FakeDriver(each, clock=clock, seed=3) for name, each in behaviours.items()},
         accelerators=dict.fromkeys(behaviours, accelerator),
         workloads=known,
-        schedule=Fixed(list(blocks(plan)), Estimate(priors), max_time),
+        schedule=Fixed(plan, Estimate(priors)),
         clock=clock,
         boot_seconds=dict.fromkeys(behaviours, 60.0),
     )
@@ -312,7 +317,7 @@ def crowds(behaviours: Mapping[str, Behaviour], *, times: int) -> Runner:
     workloads = [WorkloadPlan(name="boot"), WorkloadPlan(name="pair", blocks=times, crowd=True)]
     plan = Plan(arms=arms, workloads=workloads, baseline=arms[0].name, rounds=1, seed=1)
     run.workloads = {"boot": registry.workload("boot"), "pair": Pair()}
-    run.schedule = Fixed(list(blocks(plan)), Estimate({"boot": 0.0, "pair": 1.0}), None)
+    run.schedule = Fixed(plan, Estimate({"boot": 0.0, "pair": 1.0}))
     return run
 
 

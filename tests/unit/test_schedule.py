@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from itertools import repeat
 
+import msgspec
 import pytest
+from tare_bench import registry, stats
+from tare_bench.model import Accelerator, Arm, Cell, Plan, Role, Sample, Spec, Status, Trial, WorkloadPlan
+from tare_bench.pairs import primary_pairs
 from tare_bench.plan import Block, blocks
-from tare_bench.schedule import Estimate, Fixed
+from tare_bench.schedule import Estimate, Fixed, Precision
+from tare_bench.schedule import schedule as scheduled
 from test_plan import plan
 
 
@@ -14,14 +21,15 @@ def schedule(*, rounds: int = 10, max_time: float | None = None, seconds: float 
     estimate = Estimate({"boot": 0.0, "memory": 1.0, "cpu": 2.0})
     for arm in ("arm0", "arm1", "arm2"):
         estimate.observe(arm, {"boot": seconds})
-    return Fixed(list(blocks(plan(rounds=rounds, **often))), estimate, max_time)
+    planned = msgspec.structs.replace(plan(rounds=rounds, **often), max_time=max_time)
+    return Fixed(planned, estimate)
 
 
 def test_all_blocks_come_where_there_is_no_limit() -> None:
     fixed = schedule()
     assert [block.index for block in fixed.next_blocks(repeat(1e9))] == list(range(11))
     assert fixed.skipped == []
-    assert "10 measured blocks of boot;" in fixed.rule()
+    assert "Fixed: 10 measured blocks of boot after 1 of warm-up;" in fixed.rule()
 
 
 def test_no_block_starts_that_would_not_fit() -> None:
@@ -69,3 +77,158 @@ def test_what_is_left_is_the_rest_of_the_block_and_all_later_ones() -> None:
     assert fixed.seconds_left() == pytest.approx(4 * 30.0)
     assert fixed.seconds_left(found[1], 1) == pytest.approx(2 * 10.0 + 2 * 30.0)
     assert fixed.seconds_left(found[3], 2) == pytest.approx(10.0)
+
+
+# By precision
+
+SPEC = Spec(vcpus=1, memory=1 << 29)
+Value = Callable[[str, str, int], float | None]
+"""Of an arm, a workload and a block; None: the trial fails."""
+
+
+def precise(
+    *workloads: WorkloadPlan, arms: int = 3, most: int = 40, max_time: float | None = None, throughput: int = 0
+) -> Precision:
+    planned = Plan(
+        arms=[Arm(name=f"arm{number}", driver="fake", spec=SPEC) for number in range(arms)],
+        workloads=[WorkloadPlan(name="boot"), *workloads],
+        baseline="arm0",
+        rounds=10,
+        max_rounds=most,
+        throughput_rounds=throughput,
+        max_time=max_time,
+        seed=1,
+    )
+    accelerators: dict[str, Accelerator] = {}
+    pairs = primary_pairs(planned, accelerators, registry.metrics(), registry.primaries())
+    found = scheduled(planned, {}, pairs)
+    assert isinstance(found, Precision)
+    return found
+
+
+def follow(precision: Precision, value: Value, seconds: float = 10.0) -> list[Block]:
+    """Run it: every session's trials have these values, and a block takes that long."""
+    done: list[Block] = []
+    for block in precision.next_blocks(iter(lambda: seconds * len(done), None)):
+        for session in block.sessions:
+            names = (["boot"] if block.kind == "boot" else []) + [each.name for each in session.workloads]
+            for name in names:
+                precision.observe(trial(session.arm.name, name, block, value(session.arm.name, name, block.index)))
+        done.append(block)
+    return done
+
+
+def trial(arm: str, workload: str, block: Block, value: float | None) -> Trial:
+    primary = registry.primaries()[workload]
+    metric = registry.metrics()[primary]
+    status: Status = "failed" if value is None else "ok"
+    role: Role = block.role
+    return Trial(
+        trial="t",
+        cell=Cell(arm=arm, driver="fake", accelerator="none", workload=workload, spec=SPEC),
+        instance="i",
+        age_s=None,
+        block=block.index,
+        position=0,
+        role=role,
+        status=status,
+        started_at="",
+        samples=[] if value is None else [Sample(metric=primary, value=value, unit=metric.unit)],
+    )
+
+
+def noise(factors: dict[str, float], spread: dict[str, float], seed: int = 2) -> Value:
+    dice = random.Random(seed)
+    return lambda arm, workload, block: 0.1 * factors.get(arm, 1.0) * (1 + dice.gauss(0, spread.get(arm, 0.001)))
+
+
+def why(precision: Precision) -> dict[tuple[str, str], str]:
+    return {(stop.workload, stop.arm): stop.why for stop in precision.stops}
+
+
+def test_a_plan_with_one_number_is_fixed_and_looks_at_nothing() -> None:
+    planned = plan(rounds=3)
+    assert type(scheduled(planned, {}, [])) is Fixed
+    assert type(scheduled(msgspec.structs.replace(planned, max_rounds=3), {}, [])) is Fixed
+    assert scheduled(planned, {}, []).stops == []
+
+
+def test_what_is_decided_at_once_takes_no_further_block() -> None:
+    precision = precise()
+    done = follow(precision, noise({"arm1": 2.0}, {}))
+    assert len(done) == 11
+    assert why(precision) == {("boot", "arm1"): "different", ("boot", "arm2"): "equivalent"}
+
+
+def test_further_blocks_follow_until_every_pair_is_closed_and_then_hold_its_arms_only() -> None:
+    precision = precise()
+    done = follow(precision, noise({"arm1": 2.0, "arm2": 1.12}, {"arm2": 0.05}))
+    further = done[11:]
+    assert further
+    assert all(block.kind == "boot" and block.role == "measured" for block in further)
+    assert all({session.arm.name for session in block.sessions} == {"arm0", "arm2"} for block in further)
+    assert [block.index for block in done] == list(range(len(done)))
+    assert why(precision) == {("boot", "arm1"): "different", ("boot", "arm2"): "different"}
+
+
+def test_what_would_take_more_than_there_can_be_is_not_tried() -> None:
+    precision = precise(most=20)
+    done = follow(precision, noise({"arm1": 1.06}, {"arm1": 0.2}))
+    assert len(done) == 11
+    stop = next(stop for stop in precision.stops if stop.arm == "arm1")
+    assert (stop.why, stop.pairs) == ("beyond the budget", 10)
+    assert stop.needed is not None
+    assert stop.needed > 20
+
+
+@pytest.mark.parametrize(("seed", "order"), [(11, "bbbtttt"), (10, "ttttttbbbbb")])
+def test_the_budget_goes_to_the_pair_that_is_nearest_to_its_decision(seed: int, order: str) -> None:
+    # which of the two is nearer after ten pairs is the seed's doing: that one's kind of blocks comes first
+    precision = precise(WorkloadPlan(name="sysbench-cpu", together=True), arms=2, throughput=10, most=60)
+    dice = random.Random(seed)
+
+    def value(arm: str, workload: str, block: int) -> float:
+        spread = 0.08 if workload == "boot" else 0.1
+        return (1.15 if arm == "arm1" else 1.0) * (1 + dice.gauss(0, spread if arm == "arm1" else 0.0))
+
+    assert "".join(block.kind[0] for block in follow(precision, value)[22:]) == order
+    assert set(why(precision).values()) == {"different"}
+
+
+def test_no_further_block_starts_that_would_not_fit() -> None:
+    precision = precise(max_time=125.0)
+    done = follow(precision, noise({"arm2": 1.12}, {"arm2": 0.05}))
+    assert len(done) <= 12
+    assert why(precision)["boot", "arm2"] in ("out of time", "beyond the budget")
+
+
+def test_an_arm_that_fails_closes_its_pair() -> None:
+    precision = precise()
+    done = follow(precision, lambda arm, workload, block: None if arm == "arm1" and block % 3 == 0 else 0.1)
+    assert len(done) == 11
+    assert why(precision) == {("boot", "arm1"): "pairs lost", ("boot", "arm2"): "equivalent"}
+
+
+def test_a_skipped_workload_is_no_reason_to_go_on() -> None:
+    precision = precise(WorkloadPlan(name="memory"))
+    done = follow(precision, lambda arm, workload, block: None if workload == "memory" else 0.1)
+    assert len(done) == 11
+    assert why(precision)["memory", "arm1"] == "pairs lost"
+
+
+def test_the_rule_says_all_of_it_before_the_first_trial() -> None:
+    rule = precise(max_time=300.0, throughput=10).rule()
+    for words in ("10 measured blocks of boot after 1 of warm-up", "40 of a kind at most", "300 s", "From 10 pairs on"):
+        assert words in rule
+    assert "99.38 %" in rule  # a quarter of the risk of two pairs at 97.5 %
+    assert "97.5 %" in rule
+
+
+def test_what_a_plan_can_detect_goes_by_its_pairs() -> None:
+    precision = precise(max_time=1000.0)
+    (pair, least, most), *_ = precision.pairs_of()
+    assert (pair.metric.name, least) == ("boot.ready", 10)
+    assert least < most <= 40
+    where = stats.log_region(0.05)
+    assert stats.detectable(0.1, most, where, 0.97) < stats.detectable(0.1, least, where, 0.97)
+    assert precision.seconds_left() < precision.seconds_most() <= 1000.0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tare_bench import stats
-from tare_bench.stats import Estimate, Region
+from tare_bench.stats import Estimate, Region, Standing
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -136,3 +136,51 @@ def test_a_wide_spread_predicts_many_pairs() -> None:
 @pytest.mark.parametrize("values", [[], [0.05, 0.05], [math.inf]])
 def test_nothing_is_predicted_from_nothing_or_from_the_very_edge(values: list[float]) -> None:
     assert stats.pairs_predicted(values, Region(-0.05, 0.05)) is None
+
+
+# The stopping rule
+
+REGION = stats.log_region(0.05)
+
+
+def test_nothing_is_looked_at_before_ten_pairs_or_those_that_the_level_takes() -> None:
+    assert stats.pairs_least(0.97) == 10
+    assert stats.pairs_least(1 - 0.05 / 60) == 12
+    assert stats.standing([1.0] * 9, REGION, 0.97, budget=50) == Standing("", 1)
+    assert stats.standing([1.0] * 9, REGION, 0.97, budget=0) == Standing("beyond the budget", 1)
+
+
+@pytest.mark.parametrize(
+    ("middle", "closed"), [(0.3, "different"), (-0.3, "different"), (0.0, "equivalent"), (0.0488, "beyond the budget")]
+)
+def test_a_pair_is_closed_beyond_the_region_inside_it_or_beyond_its_budget(middle: float, closed: str) -> None:
+    values = [middle + 0.001 * step for step in range(-6, 7)]
+    assert stats.standing(values, REGION, 0.97, budget=50).closed == closed
+
+
+def test_ending_early_takes_a_stricter_interval_than_the_verdict() -> None:
+    # the least of eleven values is inside the region: at 97 % the interval is beyond it, at 99.25 % it is not
+    values = [0.0, *(0.06 + 0.001 * step for step in range(10))]
+    found = stats.estimate(values, 0.97)
+    assert found is not None
+    assert stats.place(found, REGION) == "above"
+    assert stats.standing([0.0, *values], REGION, 0.97, budget=50).closed == ""
+
+
+def test_a_pair_that_loses_too_many_is_closed() -> None:
+    assert stats.standing([0.0] * 9, REGION, 0.97, lost=1, budget=50).closed == ""
+    assert stats.standing([0.0] * 8, REGION, 0.97, lost=2, budget=50).closed == "pairs lost"
+    assert stats.standing([], REGION, 0.97, lost=3, budget=50).closed == ""
+
+
+def test_what_the_instrument_cannot_tell_is_not_measured_again() -> None:
+    values = [0.04 + 0.01 * step for step in range(-6, 7)]
+    assert stats.standing(values, REGION, 0.97, half_width=0.02, budget=50) == Standing("beyond the budget", None)
+
+
+@given(spread=st.floats(0.001, 1.0), pairs=st.integers(10, 500))
+def test_what_can_be_detected_is_what_the_prediction_says_turned_round(spread: float, pairs: int) -> None:
+    found = stats.detectable(spread, pairs, REGION, 0.97)
+    assert found > REGION.high
+    needed = (1.253 * (2.17 + 0.84) * spread / (found - REGION.high)) ** 2
+    assert needed == pytest.approx(pairs, rel=0.01)
