@@ -60,7 +60,7 @@ def _print_table(console: Console, table: Table, *, whole: bool) -> None:
     if rows:
         console.print(_table(table, rows))
         for note in table.notes:
-            if note.startswith("Not enough data"):
+            if note.startswith(("Not enough data", "Measurement floor")) and (whole or table.id != "weight"):
                 console.print(Text(note, style="dim"))
 
 

@@ -11,6 +11,7 @@ from .view_format import count, one_line
 from .view_method import KVM_EVIDENCE, Facts, Method, NoticeView, facts_tables, method, notices
 from .view_seed import SeedTable, seed_table
 from .view_tables import Table, tables
+from .view_trust import Trust, trust, twin_words
 from .view_words import EMULATED, SIMULATED, arm_label, headline, verdict_counts
 
 __all__ = ["KVM_EVIDENCE", "Badge", "Page", "headline", "view"]
@@ -51,6 +52,7 @@ class Page:
     facts: tuple[tuple[str, Facts], ...]
     notices: tuple[NoticeView, ...]
     method: Method
+    proof: Trust
 
 
 _COUNTED = (
@@ -85,6 +87,7 @@ def view(analysis: Analysis) -> Page:
         facts=facts_tables(analysis),
         notices=notices(analysis),
         method=method(analysis),
+        proof=trust(analysis),
     )
 
 
@@ -114,6 +117,8 @@ def _trust(analysis: Analysis) -> tuple[Badge, ...]:
     failed = sum(analysis.outcomes.get(status, 0) for status in ("failed", "timeout"))
     total = sum(analysis.outcomes.values())
     badges.append(Badge("alarm" if failed else "plain", "", f"{failed} of {count(total, 'trial')} failed"))
+    if words := twin_words(analysis):
+        badges.append(Badge("alarm" if "differs" in words else "plain", "▲" if "differs" in words else "", words))
     blocks = {trial.block for trial in analysis.run.trials if trial.role == "measured"}
     badges.append(Badge("plain", "", f"{count(len(blocks), 'block')} measured"))
     warned = len(notices(analysis))

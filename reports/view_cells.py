@@ -132,7 +132,7 @@ def _trouble(cell: CellSummary, full: bool) -> tuple[str, ...]:
 
 def _with_comparison(cell: TableCell, shown: Shown, item: Comparison) -> TableCell:
     metric, axis = shown.metric, shown.axis
-    effect, interval = _effect(metric, item)
+    effect, interval = effect_text(metric, item)
     drawn = item.effect is not None and item.verdict not in ("", "not compared: emulated")
     return replace(
         cell,
@@ -145,7 +145,7 @@ def _with_comparison(cell: TableCell, shown: Shown, item: Comparison) -> TableCe
     )
 
 
-def _effect(metric: Metric, item: Comparison) -> tuple[str, str]:
+def effect_text(metric: Metric, item: Comparison) -> tuple[str, str]:
     """The ratio or the difference, and its interval with the level that it has."""
     shown_as_such = item.scale == "exact" and metric.unit != "B"
     if item.effect is None or shown_as_such or item.verdict == "not compared: emulated":

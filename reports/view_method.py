@@ -115,7 +115,10 @@ def _plan(analysis: Analysis) -> Facts:
     )
 
 
-_ORDER = "Each block holds every arm once, shuffled anew from the seed; an instance ends before the next one begins."
+_ORDER = (
+    "Each block holds every arm once, in an order from the seed in which every arm follows every other equally often; "
+    "an instance ends before the next one begins."
+)
 _ORDER_TOGETHER = (
     "In a block of throughput one instance of each arm is up; the workloads follow each other in a shuffled order, and "
     "all arms do one back to back, in an order shuffled for each."
@@ -124,11 +127,12 @@ _ORDER_TOGETHER = (
 
 def _blocks(plan: Plan) -> str:
     """How many of each kind, and what became of their warm-up."""
-    boot = f"{plan.rounds} of boot after {count(plan.warmup, 'warm-up block')}"
+    least = "at least " if plan.max_rounds else ""
+    boot = f"{least}{plan.rounds} of boot after {count(plan.warmup, 'warm-up block')}"
     if not plan.throughput_rounds:
         return f"{boot}, kept apart"
     warmup = count(plan.throughput_warmup, "warm-up block")
-    then = f"then {plan.throughput_rounds} of throughput after {warmup} in which the work is sized"
+    then = f"then {least}{plan.throughput_rounds} of throughput after {warmup} in which the work is sized"
     return f"{boot}, {then}; warm-ups are kept apart"
 
 
@@ -224,8 +228,8 @@ _GUEST_MEMORY = (
 )
 _NATIVE = "native is a mount namespace with the same CPU and memory limits and no PID namespace: a floor, no isolation."
 _RATES = (
-    "Rates are by the tool's own clock inside the instance; an emulated guest's clock is not checked. The work is the "
-    "same for every arm, sized in the warm-up on the fastest one."
+    "Rates are by the tool's own clock inside the instance, which is held against the host's. The work is the same for "
+    "every arm, sized in the warm-up on the fastest one."
 )
 _EXPLORATORY = (
     "Only primary comparisons have intervals at a level that allows for their number. All others are marked "

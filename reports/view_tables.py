@@ -16,6 +16,7 @@ from .view_cells import WORDS, Column, Shown, TableCell, table_cell
 from .view_format import NBSP, count, identifier, one_line, percent, unit_for
 from .view_labels import COST, group_of, leads, parameter_words, title
 from .view_marks import Axis, difference_axis, ratio_axis
+from .view_trust import floor_note
 from .view_words import arm_label
 
 
@@ -118,7 +119,7 @@ def _table(analysis: Analysis, group: str, rows: list[Row], drawn: frozenset[str
         axis=axis,
         lede=_lede(analysis, rows, axis) if rows else "",
         alerts=_alerts(analysis, group, rows),
-        notes=_notes(common, compared) if rows else (),
+        notes=_notes(common, compared, floor_note(analysis) if group != "isolation" else "") if rows else (),
     )
 
 
@@ -175,7 +176,7 @@ def _told_once(compared: Iterable[Comparison]) -> list[str]:
     return [reason for reason, times in reasons.items() if reason and times > 2]
 
 
-def _notes(common: _Common, compared: list[Comparison]) -> tuple[str, ...]:
+def _notes(common: _Common, compared: list[Comparison], floor: str) -> tuple[str, ...]:
     """The levels of the intervals, how many values there are, and why some are not compared: each said once."""
     notes = [f"n = {common.usual} for each value, unless another number is given."]
     levels = {item.level for item in compared if item.primary and item.scale != "exact"}
@@ -189,6 +190,8 @@ def _notes(common: _Common, compared: list[Comparison]) -> tuple[str, ...]:
         notes.append(f"Not enough data, where no other reason is given: {'. '.join(common.told)}.")
     if any(item.verdict == "not compared: emulated" for item in compared):
         notes.append(f"Not compared: emulated. {EMULATED_MEMORY}")
+    if floor:
+        notes.append(floor)
     return tuple(notes)
 
 
