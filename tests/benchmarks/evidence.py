@@ -4,6 +4,9 @@
 overhead  what Tare itself costs: its boots against a bare script's (overhead-DRIVER.json)
 kill      each signal in the middle of each phase, on each driver (kill.json)
 quick     a whole `tare run --quick`: its duration, and the time left that it said (quick.json)
+stopping  the stopping rule in simulation: how often a run is wrong (stopping.json)
+twins     each driver measured twice in 30 blocks: nothing is called different (twins.json)
+planted   planted differences are found, at their size, in the rounds predicted (planted.json)
 """
 
 from __future__ import annotations
@@ -18,13 +21,16 @@ from typing import Any
 import click
 import killing
 import overhead
+import planted
 import quick
+import stopping
+import twins
 from phases import PHASES
 from tare_bench import hostfacts, registry, store
 from tare_bench.errors import DriverUnavailable
 
 DRIVERS = ("native", "docker", "kvm")
-PARTS = ("overhead", "kill", "quick")
+PARTS = ("overhead", "kill", "quick", "stopping", "twins", "planted")
 SIGNALS = {each.name: each for each in killing.SIGNALS}
 
 
@@ -72,6 +78,13 @@ def main(
         shown.append(kept(kills(drivers, signals, phases), output / "kill.json"))
     if "quick" in only:
         shown.append(kept(quick.measure(say), output / "quick.json"))
+    if "stopping" in only:
+        shown.append(kept(stopping.simulate(say), output / "stopping.json"))
+    if "twins" in only:
+        able = [driver for driver in drivers if registry.driver(driver).check().ok]
+        shown.append(kept(twins.measure(able, say), output / "twins.json"))
+    if "planted" in only:
+        shown.append(kept(planted.measure(say), output / "planted.json"))
     raise SystemExit(0 if all(shown) else 1)
 
 
