@@ -76,6 +76,8 @@ def _order(block: Block) -> list[str]:
 def _show(planned: Plan, schedule: Fixed) -> None:
     for arm in planned.arms:
         click.echo(f"arm {arm.name}: {_arm(arm)}{', the baseline' if arm.name == planned.baseline else ''}")
+    for twin, of in planned.twins.items():
+        click.echo(f"arm {twin}: {of} a second time, in blocks of boot: its control")
     every = list(blocks(planned))
     for kind, how in HOW.items():
         of_kind = [block for block in every if block.kind == kind]
@@ -86,7 +88,8 @@ def _show(planned: Plan, schedule: Fixed) -> None:
         for workload in planned.workloads:
             if kind_of(workload) == kind:
                 click.echo(f"  {_workload(workload)}: {planned.times(workload)} blocks")
-    click.echo(f"seed {planned.seed}; {schedule.rule()}")
+    click.echo(f"seed {planned.seed}")
+    click.echo(schedule.rule())
     _show_time(planned, schedule, every)
 
 
@@ -108,8 +111,8 @@ def _show_time(planned: Plan, schedule: Fixed, every: list[Block]) -> None:
         seconds[block.kind] += schedule.estimate.block(block)
     parts = ", ".join(f"{value:.0f} s of {kind}" for kind, value in seconds.items() if value)
     total, most = sum(seconds.values()), schedule.seconds_most()
-    at_most = f", at most {most:.0f} s" if most > total else ""
-    click.echo(f"about {total:.0f} s of measuring by first guesses ({parts}){at_most}; a run corrects this as it goes")
+    words = f"about {total:.0f} s" if most <= total else f"at least about {total:.0f} s, at most {most:.0f} s,"
+    click.echo(f"{words} of measuring by first guesses ({parts}); a run corrects this as it goes")
     if planned.max_time is not None and total > planned.max_time:
         click.echo(f"that is more than its {planned.max_time:.0f} s: the last blocks would not be started")
     click.echo("checks and images come before: minutes the first time, seconds when they are built")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -155,6 +156,21 @@ def test_plan_shows_order_and_time_and_runs_nothing(tare: Tare, tmp_path: Path) 
     assert whole.count("\nblock ") == 2 * 11
     assert "images come before" in whole
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_says_how_long_at_least_and_at_most_and_what_it_could_detect(tare: Tare) -> None:
+    text = tare("plan").stdout
+    assert re.search(r"at least about \d+ s, at most 300 s, of measuring", text)
+    assert "arm docker A/A: docker a second time" in text
+    assert re.search(r"boot: 1\.\d+x with 10 pairs", text)
+    assert "By precision: " in text
+    fixed = tare("plan", "--rounds", "30", "--no-aa").stdout
+    assert "A/A" not in fixed
+    assert "Fixed: 30 measured blocks of boot" in fixed
+    assert re.search(r"boot: 1\.\d+x with 30 pairs \(", fixed)
+    document = json.loads(tare("plan", "--json").stdout)
+    assert document["seconds"] < document["seconds_most"] == 300
+    assert "boot" in document["detectable"]
 
 
 def test_a_plan_as_toml_is_a_plan(tare: Tare, tmp_path: Path) -> None:
