@@ -49,7 +49,7 @@ class Live:
     accounts: Accounts | None = None
     """Where its cost is to be read, once that was asked for."""
     idle_rate: float | None = None
-    """CPU seconds a second that the host was busy with just before; None where it was not quiet: no `boot.cpu` then."""
+    """CPU seconds a second that the idle host spends; None where it was not quiet just before: no `boot.cpu` then."""
     busy_at_request: float | None = None
     boot_cpu: float | None = None
     """Host CPU seconds from the request to the first command; None where they cannot be told."""

@@ -66,9 +66,20 @@ BOOT = (
         resolution=CLOCK_TICK,
         title="CPU time of a boot",
         definition="Host CPU seconds from the request to the first command: the change of the host's busy time in "
-        "/proc/stat, less this program's own and less the idle rate just before; not given where the host was not "
-        "quiet then.",
+        "/proc/stat, less this program's own and less the idle rate of the moments before the latest instances; not "
+        "given where the host was not quiet just before.",
     ),
+)
+
+BOOT_CPU_INSTANCE = Metric(
+    name="boot.cpu.instance",
+    unit="s",
+    better="lower",
+    resolution=1e-3,
+    title="of it, the instance's own",
+    definition="Of the CPU time of a boot, what the instance's cgroup and the processes that exist because of it (VMM, "
+    "shim) had spent when it had answered its first command. The rest is the engine's, and that of processes that "
+    "lived for the start only.",
 )
 
 FLOOR = Metric(
@@ -101,7 +112,7 @@ STOP = Metric(
     definition="From asking for the instance to be killed to the end of file on its wire, not to the call's return.",
 )
 
-LIFECYCLE = (*BOOT, FLOOR, CLOCK, STOP)
+LIFECYCLE = (*BOOT, BOOT_CPU_INSTANCE, FLOOR, CLOCK, STOP)
 
 
 def _memory(name: str, title: str, definition: str) -> Metric:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
+import statistics
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -30,6 +32,8 @@ SETTLE_WINDOW = 0.1
 SETTLE_SHARE = 0.10
 """Of one CPU: what the host may be busy with before an instance is asked for."""
 SETTLE_SECONDS = 3.0
+IDLE_MOMENTS = 20
+"""How many of the latest quiet moments tell how busy the host is when it is idle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ class Runner:
     """By arm: the deadline of its boots."""
     sizing: Sizing = field(default_factory=Sizing)
     started_at: int = 0
+    _idle: deque[float] = field(default_factory=lambda: deque(maxlen=IDLE_MOMENTS))
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def elapsed(self) -> float:
@@ -119,7 +124,7 @@ class Runner:
         try:
             with self._created(session) as live:
                 trial.live = live
-                live.idle_rate = settle.rate if settle.quiet else None
+                live.idle_rate = self._idle_rate(settle)
                 lifecycle.boot(live)
                 self._verify(session, live)
                 yield trial.done(self.workloads[BOOT].measure(live, {}), settle.facts())
@@ -141,6 +146,13 @@ class Runner:
         else:
             whole = (self.clock.now() - began) / NS
             self.schedule.estimate.observe(session.arm.name, {BOOT: whole - sum(timed.values()), **timed})
+
+    def _idle_rate(self, settle: Settled) -> float | None:
+        """How busy an idle host is: over the latest quiet moments, since a tick is a tenth of a CPU in one of them."""
+        if not settle.quiet:
+            return None
+        self._idle.append(settle.rate)
+        return statistics.fmean(self._idle)
 
     def _settle(self) -> Settled:
         return lifecycle.settle(self.clock, window=SETTLE_WINDOW, share=SETTLE_SHARE, seconds=SETTLE_SECONDS)

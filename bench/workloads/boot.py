@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 
-from .. import lifecycle
+from .. import footprint, lifecycle
 from ..lifecycle import Live
-from ..metrics import BOOT, FLOOR
+from ..metrics import BOOT, BOOT_CPU_INSTANCE, FLOOR
 from ..model import Scalar
-from . import Measured, Workload
+from . import Measured, Skipped, Workload, accounts
 
 _BY_MILESTONE = {metric.name.removeprefix("boot."): metric for metric in BOOT}
 
@@ -28,5 +30,9 @@ class Boot(Workload):
             measured.add(_BY_MILESTONE[milestone], seconds)
         if live.boot_cpu is not None:
             measured.add(_BY_MILESTONE["cpu"], live.boot_cpu)
+            with contextlib.suppress(Skipped):
+                own = footprint.cpu_seconds(replace(accounts(live), engine=()))
+                if own is not None:
+                    measured.add(BOOT_CPU_INSTANCE, own)
         measured.add(FLOOR, lifecycle.floor(live))
         return measured

@@ -9,9 +9,10 @@ from tare_bench import registry
 from tare_bench.crowd import Crowd, CrowdWorkload
 from tare_bench.drivers.fake import Behaviour, FakeClock, FakeDriver, Reply
 from tare_bench.errors import InstanceError
+from tare_bench.lifecycle import Settled
 from tare_bench.metrics import BOOT
 from tare_bench.model import Accelerator, Arm, Plan, Scalar, Spec, Trial, WorkloadPlan
-from tare_bench.runner import BlocksSkipped, Runner, SessionStarted, TrialFinished
+from tare_bench.runner import IDLE_MOMENTS, BlocksSkipped, Runner, SessionStarted, TrialFinished
 from tare_bench.schedule import Estimate, Fixed
 from tare_bench.workloads import Measured
 from tare_bench.workloads.sized import SizedWorkload, Sizing
@@ -342,3 +343,13 @@ def test_a_crowd_that_fails_leaves_nothing_and_the_next_arm_goes_on() -> None:
         ("b", "ok"),
     ]
     assert all(each.alive == {} for each in run.drivers.values() if isinstance(each, FakeDriver))
+
+
+def test_the_idle_rate_is_that_of_the_latest_quiet_moments() -> None:
+    run = runner({"a": Behaviour()})
+    assert run._idle_rate(Settled(0.0, True, 0.1)) == 0.0
+    assert run._idle_rate(Settled(0.1, True, 0.1)) == pytest.approx(0.05)
+    assert run._idle_rate(Settled(5.0, False, 3.0)) is None
+    for _ in range(IDLE_MOMENTS):
+        rate = run._idle_rate(Settled(0.02, True, 0.1))
+    assert rate == pytest.approx(0.02)
