@@ -7,6 +7,7 @@ what is in flight is then let end before the instance is destroyed.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -217,14 +218,20 @@ def floor(live: Live) -> float:
 def clock_rate(live: Live) -> tuple[float, float] | None:
     """How fast the instance's clock runs by the host's, and how far that can be off: uptimes come in 10 ms steps.
 
-    None below CLOCK_SPAN seconds.
+    The slope is the median of those of all pairs of messages that are at least half of the span apart (Theil and Sen's
+    without the short ones): a message that a busy host read late moves a fitted line, and not this. None below
+    CLOCK_SPAN seconds.
     """
-    stamps = [at / NS for at, _ in live.uptimes]
-    span = stamps[-1] - stamps[0] if stamps else 0.0
+    stamps = [(at / NS, uptime) for at, uptime in live.uptimes]
+    span = stamps[-1][0] - stamps[0][0] if stamps else 0.0
     if span < CLOCK_SPAN:
         return None
-    slope = statistics.linear_regression(stamps, [uptime for _, uptime in live.uptimes]).slope
-    return slope, UPTIME_STEP / span
+    slopes = [
+        (later[1] - earlier[1]) / (later[0] - earlier[0])
+        for earlier, later in itertools.combinations(stamps, 2)
+        if later[0] - earlier[0] >= span / 2
+    ]
+    return statistics.median(slopes), UPTIME_STEP / span
 
 
 def stop(live: Live, *, seconds: float = DESTROY_SECONDS) -> float:

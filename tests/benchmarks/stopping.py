@@ -72,7 +72,7 @@ def simulate(say: Say, trials: int = 20_000) -> dict[str, Any]:
             say(f"m = {m}, spread {spread}: {100 * lines[-1]['runs with a false verdict']:.2f} % of runs")
     worst = max(each["runs with a false verdict"] for each in lines)
     return {
-        "claim": f"With the stopping rule at most {100 * BOUND:g} % of runs hold a false verdict, whatever the spread.",
+        "claim": f"At each spread that real pairs have, at most {100 * BOUND:g} % of runs hold a false verdict.",
         "shown": worst <= BOUND,
         "date": store.utc_now(),
         "worst": worst,

@@ -72,10 +72,11 @@ class Host:
 
 
 def statuses(run: Run) -> dict[str, set[str]]:
-    """By arm."""
+    """By arm; a twin's trials are its arm's."""
     found: dict[str, set[str]] = {}
     for trial in run.trials:
-        found.setdefault(trial.cell.arm, set()).add(trial.status)
+        arm = run.manifest.plan.twins.get(trial.cell.arm, trial.cell.arm)
+        found.setdefault(arm, set()).add(trial.status)
     return found
 
 

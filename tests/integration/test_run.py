@@ -70,6 +70,9 @@ def test_throughput_comes_after_boot_on_instances_that_stay_up(tare: Tare, tmp_p
         assert len(inside) == len(together) * len(ARMS)
         assert len({trial.instance for trial in inside}) == len(ARMS)
         turns = [inside[at : at + len(ARMS)] for at in range(0, len(inside), len(ARMS))]
+        # what an empty command costs in each of these instances is in the record of its first trial
+        floors = [trial.instance for trial in inside if any(each.metric == "floor.run" for each in trial.samples)]
+        assert sorted(floors) == sorted({trial.instance for trial in inside})
         for turn in turns:
             assert len({(trial.cell.workload, canonical(trial.cell.params)) for trial in turn}) == 1
             assert {trial.cell.arm for trial in turn} == set(ARMS)
@@ -81,6 +84,19 @@ def test_throughput_comes_after_boot_on_instances_that_stay_up(tare: Tare, tmp_p
             assert [sample.metric for sample in trial.samples][1] == f"{trial.cell.workload}.host_cpu"
             assert all(sample.value > 0 for sample in trial.samples)
     assert all(len(amounts) == 1 for amounts in work.values())
+    # the baseline has a twin, which boots and stops in blocks of boot
+    assert run.manifest.plan.twins == {"docker A/A": "docker"}
+    twins = [(trial.block, trial.cell.workload) for trial in run.trials if trial.cell.arm == "docker A/A"]
+    assert sorted(twins) == [(0, "boot"), (0, "stop"), (1, "boot"), (1, "stop")]
+    # every instance that lived for long enough has had its clock held against the host's
+    clocks = {
+        (trial.cell.arm, sample.value)
+        for trial in run.trials
+        for sample in trial.samples
+        if sample.metric == "clock.rate"
+    }
+    assert {arm for arm, _ in clocks} >= set(ARMS)
+    assert all(abs(rate - 1) < 0.03 for arm, rate in clocks if arm != "kvm")  # these read the host's own clock
     # storage is measured past the host's page cache, boot with it
     caches = {(trial.cell.workload, trial.cell.spec.cache) for trial in run.trials}
     assert {("boot", "writeback"), ("fio-randread", "none")} <= caches

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from tare_bench import lifecycle
 from tare_bench.clock import NS
-from tare_bench.drivers.fake import Behaviour, FakeDriver, FakeInstance, Reply
+from tare_bench.drivers.fake import Behaviour, FakeClock, FakeDriver, FakeInstance, Reply
 from tare_bench.errors import InstanceError, InstanceTimeout
+from tare_bench.lifecycle import Live
 from tare_bench.model import Spec
 
 SPEC = Spec(vcpus=1, memory=1 << 29)
@@ -118,3 +119,28 @@ def test_the_floor_is_what_an_empty_command_takes() -> None:
     with created(FakeDriver(EXACT)) as live:
         lifecycle.boot(live)
         assert lifecycle.floor(live) == pytest.approx(0.003)
+
+
+def live_with(stamps: list[tuple[float, float]]) -> Live:
+    live = Live(name="one", clock=FakeClock(), requested_at=0, deadline=0)
+    live.uptimes = [(int(at * 1e9), uptime) for at, uptime in stamps]
+    return live
+
+
+def test_a_clock_is_judged_by_its_slope_over_three_seconds_or_more() -> None:
+    assert lifecycle.clock_rate(live_with([])) is None
+    assert lifecycle.clock_rate(live_with([(100.0, 7.0), (102.9, 9.9)])) is None
+    sound = lifecycle.clock_rate(live_with([(100.0 + step, 7.0 + step) for step in range(5)]))
+    assert sound == (pytest.approx(1.0), pytest.approx(0.0025))
+    slow = lifecycle.clock_rate(live_with([(100.0 + step, 7.0 + 0.9 * step) for step in range(5)]))
+    assert slow is not None
+    assert slow[0] == pytest.approx(0.9)
+
+
+def test_a_message_that_was_read_late_does_not_move_the_clock() -> None:
+    stamps = [(100.0 + step, 7.0 + step) for step in range(10)]
+    stamps[4] = (stamps[4][0] + 0.9, stamps[4][1])
+    stamps[9] = (stamps[9][0] + 0.5, stamps[9][1])
+    found = lifecycle.clock_rate(live_with(stamps))
+    assert found is not None
+    assert found[0] == pytest.approx(1.0, abs=0.01)

@@ -181,7 +181,7 @@ def test_what_would_take_more_than_there_can_be_is_not_tried() -> None:
     assert stop.needed > 20
 
 
-@pytest.mark.parametrize(("seed", "order"), [(11, "bbbtttt"), (10, "ttttttbbbbb")])
+@pytest.mark.parametrize(("seed", "order"), [(11, "bbbbtttttt"), (22, "ttbbbbbbb")])
 def test_the_budget_goes_to_the_pair_that_is_nearest_to_its_decision(seed: int, order: str) -> None:
     # which of the two is nearer after ten pairs is the seed's doing: that one's kind of blocks comes first
     precision = precise(WorkloadPlan(name="sysbench-cpu", together=True), arms=2, throughput=10, most=60)
@@ -212,7 +212,7 @@ def test_an_arm_that_fails_closes_its_pair() -> None:
 def test_a_skipped_workload_is_no_reason_to_go_on() -> None:
     precision = precise(WorkloadPlan(name="memory"))
     done = follow(precision, lambda arm, workload, block: None if workload == "memory" else 0.1)
-    assert len(done) == 11
+    assert len(done) == 12  # boot's own: with four pairs, ending early takes eleven values
     assert why(precision)["memory", "arm1"] == "pairs lost"
 
 
@@ -220,7 +220,7 @@ def test_the_rule_says_all_of_it_before_the_first_trial() -> None:
     rule = precise(max_time=300.0, throughput=10).rule()
     for words in ("10 measured blocks of boot after 1 of warm-up", "40 of a kind at most", "300 s", "From 10 pairs on"):
         assert words in rule
-    assert "99.38 %" in rule  # a quarter of the risk of two pairs at 97.5 %
+    assert "99.75 %" in rule  # a tenth of the risk of two pairs at 97.5 %
     assert "97.5 %" in rule
 
 

@@ -159,7 +159,7 @@ def test_a_pair_is_closed_beyond_the_region_inside_it_or_beyond_its_budget(middl
 
 
 def test_ending_early_takes_a_stricter_interval_than_the_verdict() -> None:
-    # the least of eleven values is inside the region: at 97 % the interval is beyond it, at 99.25 % it is not
+    # the least of eleven values is inside the region: at 97 % the interval is beyond it, at 99.7 % it is not
     values = [0.0, *(0.06 + 0.001 * step for step in range(10))]
     found = stats.estimate(values, 0.97)
     assert found is not None
