@@ -22,6 +22,7 @@ def text(plan: Plan) -> str:
     twins = list(plan.twins.values())
     run |= {"aa": bool(twins)} | ({"aa_arms": twins} if twins not in ([], [plan.baseline]) else {})
     run |= {"max_time": plan.max_time} if plan.max_time else {}
+    run |= {"tune": True} if plan.tune else {}
     named = _as_names(plan)
     specs = [_as_spec(arm.spec) for arm in plan.arms]
     alike = all(spec == specs[0] for spec in specs)

@@ -63,6 +63,7 @@ class Options:
     seed: int | None = None
     accelerator: Accelerator | None = None
     libvirt_uri: str | None = None
+    tune: bool | None = None
     quick: bool = False
     aa: bool | None = None
     aa_arms: Sequence[str] = ()
@@ -107,6 +108,7 @@ def configure(options: Options) -> Configured:
         seed=first(_seed(options, file, lines), secrets.randbelow(1 << 31)),
         max_time=first(_max_time(options, file, lines), limit),
         accelerator=first(options.accelerator, file.run.accelerator, "auto"),
+        tune=first(options.tune, file.run.tune, False),
     )
     return Configured(plan, asked, str(path) if path else "")
 

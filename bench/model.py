@@ -174,6 +174,8 @@ class Plan(Record, frozen=True, kw_only=True):
     max_time: float | None = None
     """Seconds that the measuring may take; None: as long as the rounds need."""
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
+    tune: bool = False
+    """Whether the host is tuned for as long as the run takes."""
     boot_deadline: float = 60.0
     """Seconds. 180 for an emulated guest."""
     stopping_rule: str = ""

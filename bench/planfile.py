@@ -43,6 +43,7 @@ class RunTable(Table, kw_only=True):
     max_time: float | None = None
     seed: int | None = None
     accelerator: Accelerator | None = None
+    tune: bool | None = None
     suite: str | None = None
     workloads: list[str] | None = None
     aa: bool | None = None

@@ -60,12 +60,18 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("tare-bench"), prog_name="tare")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Tare weighs isolation: what a virtual machine costs compared with a container, on your own hardware.
 
     Start with `tare run --quick`; it needs about a minute once its images are built. `tare check` says what can run
     here, `tare setup` installs what is missing.
     """
+    if context.invoked_subcommand != "sweep":  # which lists it among what it removes
+        from .. import tuning
+        from .common import say
+
+        tuning.restore(say)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -100,7 +100,8 @@ def repeated(context: click.Context, changes: Mapping[str, str | None]) -> str:
         elif context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             given = value if isinstance(value, tuple) else [value]
             flag = isinstance(parameter, click.Option) and parameter.is_flag
-            words += [parameter.opts[-1]] if flag else [w for each in given for w in (parameter.opts[-1], str(each))]
+            off = parameter.secondary_opts if value is False else []
+            words += [(off or parameter.opts)[-1]] if flag else [w for each in given for w in (parameter.opts[-1], str(each))]
     dashed = ["--"] if last and last[0].startswith("-") else []
     return " ".join([program(), shlex.join([context.info_name or "", *words, *dashed, *last])])
 
@@ -133,6 +134,10 @@ def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--aa-arm", "aa_arms", multiple=True, metavar="ARM", help="The arm that is its own control; repeats."
+        ),
+        click.option(
+            "--tune/--no-tune", default=None,
+            help="Set governor, turbo and KSM for the run and drop the caches; undone on every way out.",
         ),
         click.option("--quick", is_flag=True, help="10 blocks of boot, 6 of memory and CPU: about a minute."),
     ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .. import as_toml, config, registry, stats
+from .. import as_toml, config, registry, stats, tuning
 from ..model import Arm, Plan, WorkloadPlan
 from ..plan import Block, blocks, kind_of
 from ..schedule import Fixed
@@ -90,6 +90,8 @@ def _show(planned: Plan, schedule: Fixed) -> None:
                 click.echo(f"  {_workload(workload)}: {planned.times(workload)} blocks")
     click.echo(f"seed {planned.seed}")
     click.echo(schedule.rule())
+    if planned.tune:
+        click.echo(f"the host is tuned meanwhile: {', '.join(tuning.KNOBS)}, caches dropped")
     _show_time(planned, schedule, every)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from .. import config, hostfacts, leases, registry, store
+from .. import config, hostfacts, leases, registry, store, tuning
 from ..errors import TareError
 from ..model import Accelerator, Manifest, Notice, Plan
 from ..pairs import primary_pairs
@@ -101,8 +101,9 @@ def _measure(
         stack.callback(lease.release)
         ready = make_ready(configured, reference, lease, stack, say)
         plan = _resolved(configured.plan, ready)
+        host = stack.enter_context(tuning.tuned(identity, say)) if plan.tune else tuning.Tuned()
         order = scheduled(plan, ready.accelerators)
-        manifest = _manifest(identity, plan, ready, order)
+        manifest = _manifest(identity, plan, ready, order, host)
         show_notices(manifest.notices)
         writer = store.Writer(results, manifest)
         stack.callback(writer.close)
@@ -144,10 +145,10 @@ def _priors(plan: Plan) -> dict[str, float]:
     return {each.name: registry.planned(each).seconds for each in plan.workloads}
 
 
-def _manifest(identity: str, plan: Plan, ready: Ready, order: Fixed) -> Manifest:
+def _manifest(identity: str, plan: Plan, ready: Ready, order: Fixed, host: tuning.Tuned) -> Manifest:
     import msgspec
 
-    facts = hostfacts.collect() | {"instance cpus": ",".join(map(str, ready.cpus))}
+    facts = hostfacts.collect() | {"instance cpus": ",".join(map(str, ready.cpus))} | host.facts()
     largest = max(arm.spec.memory for arm in plan.arms)
     return Manifest(
         run=identity,
@@ -159,7 +160,7 @@ def _manifest(identity: str, plan: Plan, ready: Ready, order: Fixed) -> Manifest
         drivers=ready.described,
         accelerators=ready.accelerators,
         rootfs=ready.rootfs.facts(),
-        notices=[*ready.notices, *hostfacts.notices(facts, largest)],
+        notices=[*ready.notices, *hostfacts.notices(facts, largest), *host.notices()],
     )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
+from pathlib import Path
 
 import click
 
-from .. import leases, registry
+from .. import leases, registry, tuning
 from .. import sweep as sweeping
 from ..errors import TareError
-from .common import AS_JSON, print_json
+from .common import AS_JSON, print_json, say
 
 
 @click.command()
@@ -23,7 +25,7 @@ def sweep(dry_run: bool, as_json: bool) -> int:
     """
     dead, things = sweeping.find()
     try:
-        found = [(thing.run, thing.kind, thing.name, thing.remove) for thing in things]
+        found = _tuned() + [(thing.run, thing.kind, thing.name, thing.remove) for thing in things]
         labelled, unasked = _labelled({run.run for run in dead})
         found += labelled
         rows = [{"run": run, "kind": kind, "name": name} for run, kind, name, _ in found]
@@ -41,6 +43,18 @@ def sweep(dry_run: bool, as_json: bool) -> int:
         brief = "Not everything could be removed." if stays else "Not every engine could be asked."
         raise TareError(brief, details="\n".join([*stays, *unasked]), hint="Run it as root, once more.")
     return 0
+
+
+def _tuned() -> _Labelled:
+    """What killed runs have left tuned."""
+    return [
+        (journal.run, "tuning", tuning.described(journal), partial(_undo, path)) for path, journal in tuning.left()
+    ]
+
+
+def _undo(path: Path) -> None:
+    for line in tuning.undo(path):
+        say(line)
 
 
 _Labelled = list[tuple[str, str, str, Callable[[], None]]]
