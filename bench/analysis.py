@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from . import stats
+from . import pressure, stats
 from .compare import (
     CellSummary,
     Comparison,
@@ -99,7 +99,12 @@ def analyse(run: Run, metrics: Mapping[str, Metric], primary: Mapping[str, str])
         clocks=clocks,
         facts=_facts(run),
         outcomes=dict(Counter(trial.status for trial in run.trials if trial.role == "measured")),
-        notices=[*_notices(source, rows, against), *clock_notices(clocks), *aa_notices(known, aa)],
+        notices=[
+            *_notices(source, rows, against),
+            *clock_notices(clocks),
+            *aa_notices(known, aa),
+            *pressure.notices(run.trials),
+        ],
     )
 
 
@@ -251,7 +256,8 @@ def _floors(run: Run, frame: pd.DataFrame) -> dict[str, stats.Estimate]:
 def _facts(run: Run) -> dict[str, dict[str, str]]:
     facts: dict[str, dict[str, str]] = {}
     for trial in run.trials:
-        facts.setdefault(trial.cell.arm, {}).update(trial.facts)
+        read = {key: value for key, value in trial.facts.items() if not key.startswith(pressure.PREFIX)}
+        facts.setdefault(trial.cell.arm, {}).update(read)
     return facts
 
 

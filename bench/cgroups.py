@@ -35,16 +35,17 @@ class Hierarchies:
 
 
 @cache
-def hierarchies() -> Hierarchies:
+def hierarchies(root: Path = Path("/")) -> Hierarchies:
     """Read /proc/self/mounts once: hierarchies don't move while a host is up."""
     v1: dict[str, Path] = {}
     v2 = None
-    for line in Path("/proc/self/mounts").read_text().splitlines():
+    for line in (root / "proc/self/mounts").read_text().splitlines():
         _, where, kind, options, *_ = line.split()
+        folder = root / where.lstrip("/")
         if kind == "cgroup":
-            v1 |= {option: Path(where) for option in options.split(",") if option not in ("rw", "ro")}
+            v1 |= {option: folder for option in options.split(",") if option not in ("rw", "ro")}
         elif kind == "cgroup2" and v2 is None:
-            v2 = Path(where)
+            v2 = folder
     controllers = frozenset((v2 / "cgroup.controllers").read_text().split()) if v2 else frozenset()
     return Hierarchies(v1, v2, controllers)
 
@@ -220,6 +221,19 @@ def cpu_seconds(folders: Iterable[Path]) -> float | None:
             first, _, value = (folder / "cpu.stat").read_text().partition("\n")[0].partition(" ")
             if first == "usage_usec":  # v1's file of that name counts throttling only
                 return int(value) / 1e6
+    return None
+
+
+def throttled_seconds(folder: Path) -> float | None:
+    """Seconds for which a CPU quota has held up a cgroup so far; None where that is not accounted, or it is gone."""
+    try:
+        lines = (folder / "cpu.stat").read_text().splitlines()
+    except OSError:
+        return None
+    values = dict(line.split() for line in lines)
+    for key, scale in (("throttled_usec", 1e6), ("throttled_time", 1e9)):  # v2, v1
+        if key in values:
+            return int(values[key]) / scale
     return None
 
 

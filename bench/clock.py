@@ -9,7 +9,8 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from .errors import InstanceError, InstanceTimeout, TareError
@@ -68,6 +69,9 @@ class Clock(Protocol):
 
     def busy(self) -> float | None:
         """Host CPU seconds spent so far, all CPUs, less those of this process; None where it is not known."""
+
+    def totals(self, groups: Sequence[Path] = ()) -> Mapping[str, float]:
+        """The host's counters of now, and those of these control groups, as `pressure.read` names them."""
 
 
 class WorkerCall(Generic[T]):
@@ -136,6 +140,11 @@ class MonotonicClock:
         from .hostfacts import busy_seconds
 
         return busy_seconds()
+
+    def totals(self, groups: Sequence[Path] = ()) -> Mapping[str, float]:
+        from .pressure import read
+
+        return read(groups)
 
 
 def finish(clock: Clock, call: Callable[[], T], deadline: int, *, what: str) -> T:

@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from . import pressure
 from .clock import NS, Call, Clock, finish, let_end, outcome, sleep_until
 from .driver import Accounts, Driver, Instance
 from .errors import InstanceTimeout
@@ -179,28 +180,34 @@ class Settled:
     quiet: bool
     waited: float
     """Seconds."""
+    stalled: Mapping[str, float] = field(default_factory=dict)
+    """The share of the last window in which some task waited for CPU, memory or IO; empty where that isn't known."""
 
     def facts(self) -> dict[str, str]:
         """For the trial's record, where it was not quiet at once."""
-        return {} if self.quiet else {"not settled": f"{self.rate:.2f} CPUs busy after {self.waited:.1f} s"}
+        if self.quiet:
+            return {}
+        stalls = [f"stalled on {name} {share:.0%} of the time" for name, share in self.stalled.items() if share >= 0.01]
+        return {"not settled": ", ".join([f"{self.rate:.2f} CPUs busy", *stalls]) + f" after {self.waited:.1f} s"}
 
 
 def settle(clock: Clock, *, window: float, share: float, seconds: float) -> Settled:
-    """Wait until the host is busy with less than that share of a CPU over a window, at most that many seconds.
+    """Wait until the host is busy with at most that share of a CPU over a window, at most that many seconds, and until
+    no task waits for CPU, memory or IO for more than that share of the window.
 
-    By /proc/stat and never by load averages, which tell of minutes ago.
+    By /proc/stat and the totals of PSI, and never by averages, which tell of seconds or minutes ago.
     """
     began = clock.now()
     while True:
-        at, busy = clock.now(), clock.busy()
+        at, busy, before = clock.now(), clock.busy(), clock.totals()
         sleep_until(clock, at + int(window * NS))
         after = clock.busy()
-        waited = (clock.now() - began) / NS
-        if busy is None or after is None:
-            return Settled(0.0, True, waited)
-        rate = max(0.0, after - busy) / ((clock.now() - at) / NS)
-        if rate <= share or waited >= seconds:
-            return Settled(rate, rate <= share, waited)
+        passed, waited = (clock.now() - at) / NS, (clock.now() - began) / NS
+        stalled = pressure.stalls(before, clock.totals(), passed)
+        rate = 0.0 if busy is None or after is None else max(0.0, after - busy) / passed
+        quiet = max([rate, *stalled.values()]) <= share
+        if quiet or waited >= seconds:
+            return Settled(rate, quiet, waited, stalled)
 
 
 def read_back(live: Live) -> Accelerator:

@@ -263,6 +263,8 @@ class Run(Record, frozen=True, kw_only=True):
     """The manifest's, and what was noticed when it was loaded (a torn last line)."""
     stops: list[Stop] = []
     """Why each primary pair was measured no longer, where precision steered the run."""
+    host_after: dict[str, str] = {}
+    """Those of the manifest's host facts that may have changed, as they were at the end."""
     finished: bool = True
     """False where the run was interrupted; what is there is whole all the same."""
 

@@ -24,6 +24,7 @@ from .metrics import CLOCK, FLOOR
 from .metrics import STOP as STOPPED
 from .model import Accelerator, Cell, Role, Sample, Spec, Status, Trial, WorkloadPlan
 from .plan import BOOT, STOP, Block, Session
+from .pressure import Watch
 from .schedule import TOGETHER, Fixed
 from .workloads import Measured, Skipped, Workload
 from .workloads.sized import SizedWorkload, Sizing
@@ -321,6 +322,7 @@ class _Open:
         self.live = live
         self._started = datetime.now(UTC)
         self.floor: float | None = None
+        self._host = Watch(runner.clock, live.accounts.cgroups if live is not None and live.accounts else ())
         self._age = None if live is None else (runner.clock.now() - live.ready_at) / NS
 
     def done(self, measured: Measured, facts: Mapping[str, str] | None = None) -> TrialFinished:
@@ -367,7 +369,7 @@ class _Open:
             samples=samples or [],
             reason=reason,
             artifacts=sorted(kept),
-            facts=dict(facts or {}),
+            facts={**(facts or {}), **self._host.facts()},
         )
         return TrialFinished(trial, kept)
 

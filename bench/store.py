@@ -44,6 +44,8 @@ class End(Record, frozen=True, kw_only=True):
     ended_at: str
     notices: list[Notice] = []
     stops: list[Stop] = []
+    host: dict[str, str] = {}
+    """Those of the host's facts that may have changed meanwhile."""
 
 
 def new_id(now: datetime | None = None) -> str:
@@ -122,9 +124,16 @@ class Writer:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def end(self, *, finished: bool, notices: list[Notice], stops: Sequence[Stop] = ()) -> None:
-        """Say how it ended. Raises StoreError."""
-        end = End(finished=finished, ended_at=utc_now(), notices=notices, stops=list(stops))
+    def end(
+        self,
+        *,
+        finished: bool,
+        notices: list[Notice],
+        stops: Sequence[Stop] = (),
+        host: Mapping[str, str] | None = None,
+    ) -> None:
+        """Say how it ended, and what the host was like then. Raises StoreError."""
+        end = End(finished=finished, ended_at=utc_now(), notices=notices, stops=list(stops), host=dict(host or {}))
         try:
             _write_whole(self.folder / END, msgspec.json.format(msgspec.json.encode(end), indent=2))
         except OSError as error:
@@ -216,7 +225,15 @@ def load(folder: Path) -> Run:
             )
         )
     every = [*kept.notices, *end.notices, *notices]
-    return Run(path=str(folder), manifest=kept, trials=trials, notices=every, stops=end.stops, finished=end.finished)
+    return Run(
+        path=str(folder),
+        manifest=kept,
+        trials=trials,
+        notices=every,
+        stops=end.stops,
+        host_after=end.host,
+        finished=end.finished,
+    )
 
 
 def manifest(folder: Path) -> Manifest:

@@ -11,6 +11,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tare_bench.clock import NS, Call, Source
@@ -69,6 +70,9 @@ class FakeClock:
 
     def busy(self) -> float | None:
         return self._busy
+
+    def totals(self, groups: Sequence[Path] = ()) -> Mapping[str, float]:
+        return {}
 
 
 def _due(source: Source, now: int) -> int | None:

@@ -111,6 +111,7 @@ def _plan(analysis: Analysis) -> Facts:
         ("Stopping rule", one_line(plan.stopping_rule) or "not stated"),
         ("Each instance gets", f"{limits}: a limit for a container, the whole size of a guest, its kernel included"),
         ("Boot deadline", f"{plan.boot_deadline:g} s"),
+        ("Host tuning", "asked for: see the machine's facts" if plan.tune else "none"),
         ("Root filesystem", f"{one_line(rootfs.digest)}, {quantity(rootfs.size, 'B')}, {one_line(rootfs.recipe)}"),
     )
 
@@ -257,7 +258,7 @@ def facts_tables(analysis: Analysis) -> tuple[tuple[str, Facts], ...]:
     """What the machine and each driver said of themselves."""
     manifest = analysis.run.manifest
     drivers = {arm.driver for arm in manifest.plan.arms}
-    named = [("Host", manifest.host)]
+    named = [("Host", manifest.host), ("Host, at the end", analysis.run.host_after)]
     named += [(f"Driver {'' if name in drivers else 'of '}{name}", facts) for name, facts in manifest.drivers.items()]
     return tuple(
         (one_line(title), tuple((one_line(key), clean(value)) for key, value in facts.items()))

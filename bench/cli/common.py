@@ -98,10 +98,11 @@ def repeated(context: click.Context, changes: Mapping[str, str | None]) -> str:
         elif name in changes:
             words += [parameter.opts[-1], str(changes[name])] if changes[name] is not None else []
         elif context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            given = value if isinstance(value, tuple) else [value]
-            flag = isinstance(parameter, click.Option) and parameter.is_flag
-            off = parameter.secondary_opts if value is False else []
-            words += [(off or parameter.opts)[-1]] if flag else [w for each in given for w in (parameter.opts[-1], str(each))]
+            if isinstance(parameter, click.Option) and parameter.is_flag:
+                words.append(((parameter.secondary_opts if value is False else []) or parameter.opts)[-1])
+            else:
+                given = value if isinstance(value, tuple) else [value]
+                words += [word for each in given for word in (parameter.opts[-1], str(each))]
     dashed = ["--"] if last and last[0].startswith("-") else []
     return " ".join([program(), shlex.join([context.info_name or "", *words, *dashed, *last])])
 

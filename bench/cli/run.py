@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from .. import config, hostfacts, leases, registry, store, tuning
+from ..clock import MonotonicClock
+from ..driver import Kind
 from ..errors import TareError
 from ..model import Accelerator, Manifest, Notice, Plan
 from ..pairs import primary_pairs
@@ -99,11 +101,12 @@ def _measure(
     with store.room(results), leases.measuring(wait_for), tidied(guard) as stack:
         lease = leases.take(identity)
         stack.callback(lease.release)
+        busy = hostfacts.busy_share(MonotonicClock())
         ready = make_ready(configured, reference, lease, stack, say)
         plan = _resolved(configured.plan, ready)
         host = stack.enter_context(tuning.tuned(identity, say)) if plan.tune else tuning.Tuned()
         order = scheduled(plan, ready.accelerators)
-        manifest = _manifest(identity, plan, ready, order, host)
+        manifest = _manifest(identity, plan, ready, order, busy | host.facts(), host.notices())
         show_notices(manifest.notices)
         writer = store.Writer(results, manifest)
         stack.callback(writer.close)
@@ -145,10 +148,13 @@ def _priors(plan: Plan) -> dict[str, float]:
     return {each.name: registry.planned(each).seconds for each in plan.workloads}
 
 
-def _manifest(identity: str, plan: Plan, ready: Ready, order: Fixed, host: tuning.Tuned) -> Manifest:
+def _manifest(
+    identity: str, plan: Plan, ready: Ready, order: Fixed, host: dict[str, str], notices: list[Notice]
+) -> Manifest:
     import msgspec
 
-    facts = hostfacts.collect() | {"instance cpus": ",".join(map(str, ready.cpus))} | host.facts()
+    facts = hostfacts.collect() | {"instance cpus": ",".join(map(str, ready.cpus))} | host
+    guests = any(driver.kind == Kind.VM for driver in ready.drivers.values())
     largest = max(arm.spec.memory for arm in plan.arms)
     return Manifest(
         run=identity,
@@ -160,7 +166,7 @@ def _manifest(identity: str, plan: Plan, ready: Ready, order: Fixed, host: tunin
         drivers=ready.described,
         accelerators=ready.accelerators,
         rootfs=ready.rootfs.facts(),
-        notices=[*ready.notices, *hostfacts.notices(facts, largest), *host.notices()],
+        notices=[*ready.notices, *hostfacts.notices(facts, largest, guests=guests), *notices],
     )
 
 
@@ -185,7 +191,9 @@ def _deadline(plan: Plan, accelerator: Accelerator) -> float:
     return EMULATED_DEADLINE if accelerator == "tcg" else plan.boot_deadline
 
 
-def _run(runner: Runner, writer: store.Writer, mode: Literal["auto", "plain", "json", "none"]) -> None:
+def _run(
+    runner: Runner, writer: store.Writer, mode: Literal["auto", "plain", "json", "none"], host: dict[str, str]
+) -> None:
     from tare_bench.reports import progress
 
     from .common import stderr
@@ -203,9 +211,12 @@ def _run(runner: Runner, writer: store.Writer, mode: Literal["auto", "plain", "j
         raise
     finally:
         shown.close()
+        after = hostfacts.volatile()
+        notices += hostfacts.changes(host, after)
         # Without its end a run is one that was ended from outside: no reason to hide what ended it.
         with contextlib.nullcontext() if finished else contextlib.suppress(TareError):
-            writer.end(finished=finished, notices=notices, stops=runner.schedule.stops if finished else ())
+            stops = runner.schedule.stops if finished else ()
+            writer.end(finished=finished, notices=notices, stops=stops, host=after)
 
 
 def _follow(events: Iterable[Event], runner: Runner, writer: store.Writer, shown: Progress) -> list[Notice]:

@@ -47,9 +47,7 @@ def sweep(dry_run: bool, as_json: bool) -> int:
 
 def _tuned() -> _Labelled:
     """What killed runs have left tuned."""
-    return [
-        (journal.run, "tuning", tuning.described(journal), partial(_undo, path)) for path, journal in tuning.left()
-    ]
+    return [(journal.run, "tuning", tuning.described(journal), partial(_undo, path)) for path, journal in tuning.left()]
 
 
 def _undo(path: Path) -> None:

@@ -115,6 +115,23 @@ def test_settling_waits_for_a_quiet_host_and_not_for_ever(monkeypatch: pytest.Mo
     assert lifecycle.settle(clock, window=0.1, share=0.1, seconds=3).rate == 0.0
 
 
+def test_settling_waits_until_nothing_waits_for_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeDriver().fake_clock
+    start = clock.now()
+    monkeypatch.setattr(
+        clock, "totals", lambda: {"stalled.io": min((clock.now() - start) / NS, 1.0), "stalled.cpu": 7.0}
+    )
+    later = lifecycle.settle(clock, window=0.1, share=0.1, seconds=3)
+    assert later.quiet
+    assert 1.0 <= later.waited < 1.3
+    assert later.stalled == {"cpu": 0.0, "io": pytest.approx(0.0, abs=0.1)}
+
+    monkeypatch.setattr(clock, "totals", lambda: {"stalled.io": (clock.now() - start) / NS * 0.4})
+    never = lifecycle.settle(clock, window=0.1, share=0.1, seconds=3)
+    assert not never.quiet
+    assert never.facts() == {"not settled": f"0.00 CPUs busy, stalled on io 40% of the time after {never.waited:.1f} s"}
+
+
 def test_the_floor_is_what_an_empty_command_takes() -> None:
     with created(FakeDriver(EXACT)) as live:
         lifecycle.boot(live)
