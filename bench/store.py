@@ -84,6 +84,7 @@ class Writer:
 
     def __init__(self, results: Path, manifest: Manifest) -> None:
         self.folder = results / manifest.run
+        self.host = manifest.host
         try:
             self.folder.mkdir(parents=True)
         except OSError as error:

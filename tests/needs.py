@@ -32,7 +32,14 @@ def lacking(what: str) -> Lacking | None:
     """Why the host doesn't have it; None where it does."""
     if what in registry.names(registry.DRIVERS):
         return _driver(what)
-    asked = {"root": _root, "chromium": _chromium, "kvm-device": _device, "kvm-guest": _guest, "kvm-system": _libvirtd}
+    asked = {
+        "root": _root,
+        "chromium": _chromium,
+        "kvm-device": _device,
+        "kvm-guest": _guest,
+        "kvm-system": _libvirtd,
+        "ksm": _ksm,
+    }
     return asked[what]()
 
 
@@ -51,6 +58,12 @@ def _root() -> Lacking | None:
 def _chromium() -> Lacking | None:
     there = any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
     return None if there else Lacking("no chromium", installable=_root() is None)
+
+
+def _ksm() -> Lacking | None:
+    """A setting of the host that nearly every kernel has, and that may be switched for a moment."""
+    there = os.access("/sys/kernel/mm/ksm/run", os.W_OK)
+    return None if there else Lacking("/sys/kernel/mm/ksm/run cannot be written")
 
 
 def _device() -> Lacking | None:

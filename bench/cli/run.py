@@ -191,9 +191,7 @@ def _deadline(plan: Plan, accelerator: Accelerator) -> float:
     return EMULATED_DEADLINE if accelerator == "tcg" else plan.boot_deadline
 
 
-def _run(
-    runner: Runner, writer: store.Writer, mode: Literal["auto", "plain", "json", "none"], host: dict[str, str]
-) -> None:
+def _run(runner: Runner, writer: store.Writer, mode: Literal["auto", "plain", "json", "none"]) -> None:
     from tare_bench.reports import progress
 
     from .common import stderr
@@ -212,7 +210,7 @@ def _run(
     finally:
         shown.close()
         after = hostfacts.volatile()
-        notices += hostfacts.changes(host, after)
+        notices += hostfacts.changes(writer.host, after)
         # Without its end a run is one that was ended from outside: no reason to hide what ended it.
         with contextlib.nullcontext() if finished else contextlib.suppress(TareError):
             stops = runner.schedule.stops if finished else ()

@@ -431,6 +431,7 @@ class WithOptions(FakeDriver):
     seed=st.integers(0, config.MAX_SEED),
     max_time=st.none() | st.floats(0.001, planfile.MAX_SECONDS),
     accelerator=st.sampled_from(["auto", "kvm", "tcg"]),
+    tune=st.booleans(),
 )
 def test_any_plan_as_text_is_the_same_plan(
     monkeypatch: pytest.MonkeyPatch, arms: list[Arm], workloads: list[WorkloadPlan], rounds: int, **run: Any
@@ -565,3 +566,16 @@ def test_guests_that_the_host_cannot_hold_at_once_are_refused_where_all_are_up(m
         '[instance]\nmemory = "600 MiB"\n' + "".join(f'[[arm]]\nname = "{n}"\ndriver = "docker"\n' for n in "ab")
     )
     assert len(config.configure(Options(plan=containers)).plan.arms) == 2
+
+
+def test_the_host_is_tuned_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert not config.configure(Options()).plan.tune
+    assert config.configure(Options(tune=True)).plan.tune
+    path = tmp_path / "plan.toml"
+    path.write_text("[run]\ntune = true\n")
+    plan = config.configure(Options(plan=path)).plan
+    assert plan.tune
+    path.write_text(as_toml.text(plan))
+    assert config.configure(Options(plan=path)).plan == plan
+    assert not config.configure(Options(plan=path, tune=False)).plan.tune

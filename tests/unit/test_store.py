@@ -171,3 +171,10 @@ def test_a_report_into_a_pipe_does_not_replace_it(tmp_path: Path) -> None:
     finally:
         os.close(reading)
     assert pipe.is_fifo()
+
+
+def test_what_the_host_was_like_at_the_end_is_kept(tmp_path: Path, run: Run) -> None:
+    writer = store.Writer(tmp_path, run.manifest)
+    writer.end(finished=True, notices=[], host={"governor": "powersave"})
+    writer.close()
+    assert store.load(writer.folder).host_after == {"governor": "powersave"}

@@ -400,3 +400,21 @@ def test_an_arm_is_told_what_its_own_drivers_options_came_to() -> None:
     assert "uri embedded" in shown["kvm"]
     titles = [title for title, _ in found.facts]
     assert {"Driver kvm", "Driver of mine"} <= set(titles)
+
+
+def test_the_host_after_the_run_and_its_tuning_are_shown() -> None:
+    run = build()
+    plan = msgspec.structs.replace(run.manifest.plan, tune=True)
+    manifest = msgspec.structs.replace(run.manifest, plan=plan, host={"tuned": "KSM 1 → 0"})
+    heat = {"host.overheated": "1", "host.seconds": "1", "kernel_release": "6.1"}
+    trials = [msgspec.structs.replace(each, facts=heat) for each in run.trials]
+    after = {"governor": "powersave"}
+    run = msgspec.structs.replace(run, manifest=manifest, trials=trials, host_after=after)
+    analysis = analyse(run, METRICS, PRIMARY)
+    found = view(analysis)
+    facts = dict(found.facts)
+    assert facts["Host"] == (("tuned", "KSM 1 → 0"),)
+    assert facts["Host, at the end"] == (("governor", "powersave"),)
+    assert "asked for" in dict(found.method.plan)["Host tuning"]
+    assert "host-overheated" in [notice.code for notice in found.notices]
+    assert all(read == {"kernel_release": "6.1"} for read in analysis.facts.values())
