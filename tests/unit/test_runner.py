@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pytest
 from tare_bench import registry
+from tare_bench.clock import NS
 from tare_bench.crowd import Crowd, CrowdWorkload
 from tare_bench.drivers.fake import Behaviour, FakeClock, FakeDriver, Reply
 from tare_bench.errors import InstanceError
@@ -84,6 +86,28 @@ def test_trials_of_one_instance_say_so() -> None:
     for each in found:
         assert each.instance == f"b{each.block}p{each.position}"
         assert (each.age_s is None) == (each.cell.workload == "boot")
+
+
+def test_a_trial_keeps_what_the_host_did_meanwhile_and_nothing_of_what_came_between() -> None:
+    run = runner({"a": Behaviour(hang_boot=(2,))}, rounds=3)
+    clock, between = run.clock, 0.0
+    began = clock.now()
+
+    def totals(groups: Sequence[Path] = ()) -> Mapping[str, float]:
+        return {"swapped": between, "busy": (clock.now() - began) / NS}
+
+    run.clock.totals = totals  # type: ignore[method-assign]
+    found = []
+    for event in run.events():
+        between += 1.0  # while an event is handled
+        if isinstance(event, TrialFinished):
+            found.append(event.trial)
+    assert "timeout" in [each.status for each in found]
+    made = [each for each in found if each.instance]
+    assert len(made) > 6
+    for each in made:
+        assert float(each.facts["host.busy"]) == pytest.approx(float(each.facts["host.seconds"]), abs=0.001)
+    assert not any("host.swapped" in each.facts for each in found)
 
 
 def test_the_order_is_the_seeds() -> None:
