@@ -255,7 +255,10 @@ def _swap_used(root: Path) -> str:
 def _disk_free() -> str:
     """Where the images are."""
     folder = paths.cache_dir()
-    return _mebibytes(shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free)
+    try:
+        return _mebibytes(shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free)
+    except OSError:
+        return ""
 
 
 _DAEMONS = ("containerd", "crio", "dockerd", "incusd", "kubelet", "libvirtd", "lxd", "virtlxcd", "virtqemud")

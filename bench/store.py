@@ -85,6 +85,7 @@ class Writer:
     def __init__(self, results: Path, manifest: Manifest) -> None:
         self.folder = results / manifest.run
         self.host = manifest.host
+        """What the host was like before the first trial."""
         try:
             self.folder.mkdir(parents=True)
         except OSError as error:

@@ -205,9 +205,9 @@ def _record(path: Path, run: str, changes: list[Change]) -> None:
 
 
 def _write(path: Path, journal: Journal) -> None:
-    """Whole or not at all, and on the disk before anything is changed."""
-    staged = path.with_suffix(".new")
-    with staged.open("wb") as file:
+    """Whole or not at all, and on the disk before anything is changed. With the lock held."""
+    staged = path.with_name(".new")
+    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
         file.write(msgspec.json.encode(journal))
         file.flush()
         os.fsync(file.fileno())
@@ -241,7 +241,10 @@ def left() -> list[tuple[Path, Journal]]:
 
 def _ours(path: Path) -> bool:
     """A journal names files to write: nobody else may have made it up."""
-    info = path.lstat()
+    try:
+        info = path.lstat()
+    except FileNotFoundError:  # another command has just undone it
+        return False
     return info.st_uid == os.geteuid() and not stat.S_ISLNK(info.st_mode) and not info.st_mode & 0o022
 
 

@@ -98,6 +98,16 @@ def test_it_is_written_down_before_it_is_made(root: Path, state: Path, monkeypat
     assert written[0].pid == os.getpid()
 
 
+def test_a_lax_umask_makes_no_journal_that_is_not_believed(root: Path) -> None:
+    before = os.umask(0)
+    try:
+        killed(root, str(int(signal.SIGKILL)))
+    finally:
+        os.umask(before)
+    tuning.restore(print)
+    assert given_back(root)
+
+
 def test_where_nothing_can_be_written_down_nothing_is_tuned(root: Path, state: Path) -> None:
     state.parent.parent.joinpath("state").write_text("a file in the folder's place")
     with pytest.raises(TareError, match="nothing was tuned"), tuning.tuned("a-run", print, root):
