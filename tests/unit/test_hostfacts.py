@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -263,3 +265,10 @@ def test_what_changed_during_a_run_is_one_notice(tmp_path: Path) -> None:
     ):  # fmt: skip
         assert words in notice.message
     assert "steal" not in notice.message
+
+
+@pytest.mark.needs("root")
+def test_a_real_pid_namespace_is_a_container() -> None:
+    asks = "from tare_bench import hostfacts; print(hostfacts.collect().get('container', ''))"
+    inside = ["unshare", "--pid", "--cgroup", "--fork", "--mount-proc", sys.executable, "-c", asks]
+    assert subprocess.run(inside, capture_output=True, text=True, check=True).stdout.strip()
