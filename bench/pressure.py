@@ -24,6 +24,8 @@ SECONDS = f"{PREFIX}seconds"
 
 STALLS = ("cpu", "memory", "io")
 _TICK = os.sysconf("SC_CLK_TCK")
+_MOST_CORES = 64
+"""Whose counters of heat are read: each takes some microseconds."""
 
 
 def read(groups: Iterable[Path] = (), root: Path = ROOT) -> dict[str, float]:
@@ -78,7 +80,12 @@ def _own_groups(root: Path) -> tuple[Path, ...]:
 
 @cache
 def _heat_counters(root: Path) -> tuple[Path, ...]:
-    return tuple(sorted(root.glob("sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count")))
+    """Each package's, and the cores' as far as that stays quick: what one core does for heat its package notes, too."""
+    cores = sorted(root.glob("sys/devices/system/cpu/cpu[0-9]*"))
+    heated = [core for core in cores if (core / "thermal_throttle").is_dir()]
+    packages = {_number(core / "topology/physical_package_id"): core for core in heated}
+    wholes = [core / "thermal_throttle/package_throttle_count" for core in packages.values()]
+    return (*wholes, *(core / "thermal_throttle/core_throttle_count" for core in heated[:_MOST_CORES]))
 
 
 def _number(path: Path) -> int:

@@ -18,10 +18,14 @@ FILES = {
     "proc/pressure/memory": "some avg10=0.00 total=20000\nfull avg10=0.00 total=7\n",
     "proc/vmstat": "nr_free_pages 5\npswpin 3\npswpout 4\npswpout_other 9\n",
     "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "2",
+    "sys/devices/system/cpu/cpu0/thermal_throttle/package_throttle_count": "10",
+    "sys/devices/system/cpu/cpu1/thermal_throttle/package_throttle_count": "10",
+    "sys/devices/system/cpu/cpu0/topology/physical_package_id": "0",
+    "sys/devices/system/cpu/cpu1/topology/physical_package_id": "0",
     "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count": "5",
 }
 ALL = {
-    "busy": 1.55, "steal": 0.5, "stalled.cpu": 1.5, "stalled.memory": 0.02, "swapped": 7, "overheated": 7,
+    "busy": 1.55, "steal": 0.5, "stalled.cpu": 1.5, "stalled.memory": 0.02, "swapped": 7, "overheated": 17,
 }  # fmt: skip
 
 
