@@ -6,6 +6,7 @@ Reading them takes a fraction of a millisecond and lies outside of what is timed
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -174,6 +175,28 @@ _BOUNDS = (
 )
 
 
+_WORDS = {
+    "seconds": ("time", "{:.1f} s"),
+    "busy": ("CPUs busy", "{:.1f} CPU seconds"),
+    "steal": ("steal", "{:.2f} CPU seconds"),
+    "stalled.cpu": ("some task waited for CPU", "{:.1f} s"),
+    "stalled.memory": ("some task waited for memory", "{:.1f} s"),
+    "stalled.io": ("some task waited for IO", "{:.1f} s"),
+    "throttled": ("held up by a quota", "{:.2f} s"),
+    "overheated": ("slowed down for heat", "{:.0f} times"),
+    "swapped": ("swapped", "{:.0f} pages"),
+}
+
+
+def summary(trials: Iterable[Trial]) -> dict[str, str]:
+    """The sums over all measured trials, in words; what never grew is not there. Pure."""
+    sums = dict.fromkeys(_WORDS, 0.0)
+    for trial in trials:
+        for name in _WORDS if trial.role == "measured" else ():
+            sums[name] += _fact(trial, name) or 0.0
+    return {title: form.format(sums[name]) for name, (title, form) in _WORDS.items() if sums[name]}
+
+
 def notices(trials: Iterable[Trial]) -> list[Notice]:
     """Which totals went beyond their bound in measured trials, and in how many. Pure."""
     measured = [trial for trial in trials if trial.role == "measured"]
@@ -193,8 +216,13 @@ def notices(trials: Iterable[Trial]) -> list[Notice]:
 
 
 def _beyond(bound: _Bound, trial: Trial) -> bool:
-    try:
-        value, seconds = float(trial.facts[f"{PREFIX}{bound.total}"]), float(trial.facts[SECONDS])
-    except (KeyError, ValueError):
-        return False
-    return bound.exceeded(value, seconds)
+    value, seconds = _fact(trial, bound.total), _fact(trial, "seconds")
+    return value is not None and seconds is not None and bound.exceeded(value, seconds)
+
+
+def _fact(trial: Trial, name: str) -> float | None:
+    """A finite number; None where the file holds something else."""
+    with contextlib.suppress(KeyError, ValueError):
+        value = float(trial.facts[f"{PREFIX}{name}"])
+        return value if math.isfinite(value) else None
+    return None

@@ -6,6 +6,7 @@ import csv
 import io
 from dataclasses import dataclass
 
+from tare_bench import pressure
 from tare_bench.analysis import Analysis
 from tare_bench.compare import Row
 from tare_bench.metrics import FLOOR, Metric
@@ -258,7 +259,8 @@ def facts_tables(analysis: Analysis) -> tuple[tuple[str, Facts], ...]:
     """What the machine and each driver said of themselves."""
     manifest = analysis.run.manifest
     drivers = {arm.driver for arm in manifest.plan.arms}
-    named = [("Host", manifest.host), ("Host, at the end", analysis.run.host_after)]
+    named = [("Host", manifest.host), ("Host, while measured trials ran", pressure.summary(analysis.run.trials))]
+    named += [("Host, at the end", analysis.run.host_after)]
     named += [(f"Driver {'' if name in drivers else 'of '}{name}", facts) for name, facts in manifest.drivers.items()]
     return tuple(
         (one_line(title), tuple((one_line(key), clean(value)) for key, value in facts.items()))

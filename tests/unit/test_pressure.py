@@ -125,6 +125,15 @@ def test_what_is_within_is_none(facts: dict[str, str]) -> None:
     assert pressure.notices(trials(facts)) == []
 
 
+def test_the_sums_over_all_trials() -> None:
+    one = {"host.seconds": "2.5", "host.busy": "3", "host.stalled.io": "0.25", "host.swapped": "inf"}
+    found = trials(one, one, {}, {"host.busy": "text"})
+    assert pressure.summary(found) == {
+        "time": "5.0 s", "CPUs busy": "6.0 CPU seconds", "some task waited for IO": "0.5 s",
+    }  # fmt: skip
+    assert pressure.summary([msgspec.structs.replace(each, role="warmup") for each in found]) == {}
+
+
 def test_warm_ups_and_the_arms() -> None:
     heat = {"host.overheated": "1", "host.seconds": "2"}
     every = [msgspec.structs.replace(each, facts=heat) for each in build().trials]

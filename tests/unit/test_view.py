@@ -414,6 +414,9 @@ def test_the_host_after_the_run_and_its_tuning_are_shown() -> None:
     found = view(analysis)
     facts = dict(found.facts)
     assert facts["Host"] == (("tuned", "KSM 1 → 0"),)
+    assert ("slowed down for heat", f"{sum(t.role == 'measured' for t in trials)} times") in facts[
+        "Host, while measured trials ran"
+    ]
     assert facts["Host, at the end"] == (("governor", "powersave"),)
     assert "asked for" in dict(found.method.plan)["Host tuning"]
     assert "host-overheated" in [notice.code for notice in found.notices]
