@@ -52,11 +52,8 @@ def test_a_tuned_run_says_so_and_gives_it_back(tare: Tare, ksm: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("signum", "then"),
     [
-        (signal.SIGINT, ()),
         (signal.SIGTERM, ()),
         (signal.SIGKILL, ("list", "drivers")),
-        (signal.SIGKILL, ("plan", "-d", "fake")),
-        (signal.SIGKILL, ("check", "native")),
         (signal.SIGKILL, ("run", "-d", "fake", "-w", "boot", "--rounds", "1", "--progress", "none")),
         (signal.SIGKILL, ("sweep",)),
     ],
