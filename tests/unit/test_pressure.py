@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -79,6 +83,42 @@ def test_on_this_host_work_is_seen() -> None:
     while "host.busy" not in watch.facts():
         sum(range(100_000))
     assert float(watch.facts()["host.seconds"]) > 0
+
+
+@pytest.fixture
+def held_up() -> Iterator[Path]:
+    """A cgroup with a quota of a hundredth of a CPU."""
+    found = cgroups.hierarchies()
+    top = found.v1.get("cpu") or found.v2
+    assert top is not None
+    folder = top / cgroups.PARENT / f"quota-{os.getpid()}"
+    try:
+        folder.parent.mkdir(exist_ok=True)
+        if "cpu" in found.v1:
+            folder.mkdir()
+            (folder / "cpu.cfs_quota_us").write_text("1000")
+        else:
+            for above in (top, folder.parent):
+                (above / "cgroup.subtree_control").write_text("+cpu")
+            folder.mkdir()
+            (folder / "cpu.max").write_text("1000 100000")
+        yield folder
+    finally:
+        cgroups.remove([folder])
+
+
+@pytest.mark.needs("root")
+def test_a_real_quota_is_seen(held_up: Path) -> None:
+    watch = pressure.Watch(MonotonicClock(), [held_up])
+    spins = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        (held_up / "cgroup.procs").write_text(str(spins.pid))
+        while "host.throttled" not in watch.facts():
+            assert spins.poll() is None
+    finally:
+        spins.kill()
+        spins.wait()
+    assert float(watch.facts()["host.throttled"]) > 0
 
 
 def test_stalls_are_shares_of_the_time() -> None:
