@@ -7,6 +7,7 @@ quick     a whole `tare run --quick`: its duration, and the time left that it sa
 stopping  the stopping rule in simulation: how often a run is wrong (stopping.json)
 twins     each driver measured twice in 30 blocks: nothing is called different (twins.json)
 planted   planted differences are found, at their size, in the rounds predicted (planted.json)
+tuned     each signal while the host is tuned: it is given back (tuned.json)
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ import overhead
 import planted
 import quick
 import stopping
+import tuned
 import twins
 from phases import PHASES
 from tare_bench import hostfacts, registry, store
 from tare_bench.errors import DriverUnavailable
 
 DRIVERS = ("native", "docker", "kvm")
-PARTS = ("overhead", "kill", "quick", "stopping", "twins", "planted")
+PARTS = ("overhead", "kill", "quick", "stopping", "twins", "planted", "tuned")
 SIGNALS = {each.name: each for each in killing.SIGNALS}
 
 
@@ -85,6 +87,9 @@ def main(
         shown.append(kept(twins.measure(able, say), output / "twins.json"))
     if "planted" in only:
         shown.append(kept(planted.measure(say), output / "planted.json"))
+    if "tuned" in only:
+        able = [driver for driver in drivers if registry.driver(driver).check().ok]
+        shown.append(kept(tuned.measure(able, say), output / "tuned.json"))
     raise SystemExit(0 if all(shown) else 1)
 
 
