@@ -126,7 +126,7 @@ class Watch:
         grown = {name: after[name] - before for name, before in self._before.items() if after.get(name, 0) > before}
         if not grown:
             return {}
-        return {SECONDS: f"{seconds:.3f}"} | {f"{PREFIX}{name}": f"{value:.6g}" for name, value in grown.items()}
+        return {SECONDS: f"{seconds:.6g}"} | {f"{PREFIX}{name}": f"{value:.6g}" for name, value in grown.items()}
 
 
 # What is notable

@@ -71,7 +71,7 @@ def test_a_watch_keeps_what_has_grown() -> None:
     clock.totals = lambda groups=(): totals.pop(0)  # type: ignore[method-assign]
     watch = pressure.Watch(clock)
     clock.advance(2)
-    assert watch.facts() == {"host.seconds": "2.000", "host.busy": "1.25"}
+    assert watch.facts() == {"host.seconds": "2", "host.busy": "1.25"}
 
 
 def test_on_a_clock_of_its_own_there_is_nothing_to_say() -> None:
