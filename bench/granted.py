@@ -36,7 +36,7 @@ def of_process(pid: int, *, kind: str, writes: Path | None) -> dict[str, str]:
 
 def cpu_list(cpus: Iterable[int]) -> str:
     """`0,1`, sorted: equal text for equal sets."""
-    return ",".join(map(str, sorted(cpus)))
+    return ",".join(map(str, sorted(set(cpus))))
 
 
 def network(pid: int) -> str:

@@ -101,7 +101,7 @@ def parse(text: str) -> dict[str, str]:
         "clocksource": files.get("/sys/devices/system/clocksource/clocksource0/current_clocksource", ""),
         **{f"mount {path}": _mount(mountinfo, path) for path in ("/", "/work", "/tmp")},
         "limits": _limits(files.get("/proc/self/limits", "")),
-        "user": " ".join(part for part in (status.get("Uid", ""), status.get("Gid", ""), status.get("Umask", ""))),
+        "user": " ".join(status[name] for name in ("Uid", "Gid", "Umask") if name in status),
         "network": devices(files["network"].split()) if files.get("network") else "",
         "payload": _payload(files.get("payload", "")),
         "environment": _environment(environment),
