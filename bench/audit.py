@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .model import INHERENT, UNLIMITED, Accelerator, Arm, Record, Run, Spec, Trial
+from .mounts import OF_THE_DISK
 
 WORKLOAD = "audit"
 """Whose trials hold the readings."""
@@ -31,6 +32,8 @@ MEMORY_STEP = MIB
 """Bytes: engines round what they give to pages or to MiB, so that less is no difference."""
 KERNEL_FIXED, KERNEL_SHARE = 96 * MIB, 1 / 16
 """What of a guest's memory its kernel may keep for itself, so that MemTotal is smaller than the guest."""
+SMALL = 512 * MIB
+"""Bytes: with less than this, Linux has no transparent huge pages, whatever it was told."""
 ENOUGH = {
     "processes": 1024,
     "pending signals": 1024,
@@ -316,6 +319,17 @@ def _memory_inside(side: Side) -> str:
 _NO_LIMIT = 1 << 62
 
 
+def _mount(path: str) -> Callable[[Side], str]:
+    """A guest's file system treats a disk of its own; any other's lies on the host's, which is read by itself."""
+
+    def plain(side: Side) -> str:
+        words = side.got.get(f"inside.mount {path}", "").split()
+        kept = words if side.kind == "vm" else [each for each in words if not each.startswith(OF_THE_DISK)]
+        return " ".join(kept)
+
+    return plain
+
+
 def _mitigations(side: Side) -> str:
     """Only whether each is mitigated, not how: two kernels word the same thing differently."""
     lines = side.got.get("inside.mitigations", "").splitlines()
@@ -377,6 +391,13 @@ def _host_network(left: Side, right: Side, one: str, other: str) -> str:
     return "a process has the host's network" if (left.kind == "process") != (right.kind == "process") else ""
 
 
+def _small(left: Side, right: Side, one: str, other: str) -> str:
+    """Linux switches them off where it has little memory."""
+    small = (_number(side.got.get("inside.memory", "")) for side in (left, right) if side.kind == "vm")
+    few = any(memory is not None and memory < SMALL for memory in small)
+    return "a guest's kernel has none below 512 MiB" if few and _vm(left, right) and "never" in (one, other) else ""
+
+
 def _own_clock(left: Side, right: Side, one: str, other: str) -> str:
     return "a guest has the clock of its machine" if _vm(left, right) else ""
 
@@ -423,11 +444,15 @@ FACTS: Sequence[_Fact] = (
     _Fact("Kernel's build", "inside.kernel build", _stored("inside.kernel build"), axis="kernel"),
     _Fact("Mitigations", "inside.mitigations", _mitigations, natural=_cannot_tell),
     _Fact(
-        "Transparent huge pages", "inside.transparent hugepages", _stored("inside.transparent hugepages"), axis="kernel"
+        "Transparent huge pages",
+        "inside.transparent hugepages",
+        _stored("inside.transparent hugepages"),
+        axis="kernel",
+        natural=_small,
     ),
     _Fact("Clock source", "inside.clocksource", _stored("inside.clocksource"), natural=_own_clock),
-    _Fact("Root file system", "inside.mount /", _stored("inside.mount /"), natural=_layers),
-    _Fact("File system of /work", "inside.mount /work", _stored("inside.mount /work"), natural=_layers),
+    _Fact("Root file system", "inside.mount /", _mount("/"), natural=_layers),
+    _Fact("File system of /work", "inside.mount /work", _mount("/work"), natural=_layers),
     _Fact("File system of /tmp", "inside.mount /tmp", _stored("inside.mount /tmp")),
     _Fact("Host's file system below", "engine.storage", _stored("engine.storage")),
     _Fact(

@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 _TELLING = ("sync", "dirsync", "nobarrier", "volatile", "discard", "noexec")
 _VALUED = ("data=", "barrier=", "size=", "dax")
+OF_THE_DISK = ("nobarrier", "discard", "data=", "barrier=", "dax")
+"""How options begin that say how a file system treats its disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,9 @@ def holding(mountinfo: str, path: str) -> Mount | None:
 
 
 def storage(path: Path) -> str:
-    """The host's file system that takes what is written there, as `ext4 on 254:0`; empty where it is not known."""
+    """The host's file system that takes what is written there, as `ext4 rw relatime on 254:0`; empty: not known."""
     try:
         found = holding(Path("/proc/self/mountinfo").read_text(errors="replace"), str(path.resolve()))
     except OSError:
         return ""
-    return f"{found.kind} on {found.device}" if found else ""
+    return f"{found.words()} on {found.device}" if found else ""

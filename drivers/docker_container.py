@@ -129,9 +129,12 @@ class DockerInstance(Instance):
         if not pid or not _is_here(pid, self._container):
             return {"kind": Kind.CONTAINER}  # what the engine was told is no reading
         try:
-            return granted.of_process(pid, kind=Kind.CONTAINER, writes=Path(upper) if upper else None)
+            found = granted.of_process(pid, kind=Kind.CONTAINER, writes=Path(upper) if upper else None)
         except OSError as error:
             raise InstanceError("The container's process is gone.", details=str(error)) from error
+        # Only root may look into another user's namespace; what the engine has connected is its state, no request.
+        networks = ", ".join(sorted((seen.get("NetworkSettings") or {}).get("Networks") or ()))
+        return ({"network": networks} if networks else {}) | found
 
     def _inspected(self) -> dict[str, Any]:
         with wrapped("The engine does not know the container."):

@@ -20,7 +20,7 @@ SHARED = {
     "engine.swap": "0",
     "engine.processes": UNLIMITED,
     "engine.network": "none",
-    "engine.storage": "ext4 on 254:0",
+    "engine.storage": "ext4 rw relatime on 254:0",
     "inside.cpus": "1",
     "inside.cpu": "AMD EPYC 7763",
     "inside.kernel": KERNEL,

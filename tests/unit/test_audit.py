@@ -198,6 +198,24 @@ def test_a_folder_in_memory_is_no_technology() -> None:
     assert compare(made("docker"), made("kvm", **{"inside_mount /work": "ext4 rw relatime nobarrier"})).grade == "C"
 
 
+def test_how_the_hosts_file_system_treats_its_disk_is_read_once() -> None:
+    shown = {"inside_mount /": "ext4 ro relatime discard", "inside_mount /work": "ext4 rw relatime data=writeback"}
+    assert compare(made("docker"), made("native", **shown)).grade == "A"
+    assert compare(made("docker"), made("native", engine_storage="ext4 rw relatime discard on 254:0")).grade == "C"
+
+
+def test_a_small_guest_has_no_huge_pages_by_nature() -> None:
+    never = {"inside_transparent hugepages": "never"}
+    assert compare(made("docker"), made("kvm", **never)).grade == "A"
+    large = msgspec.structs.replace(SPEC, memory=1 << 30)
+    sizes = {"engine_memory": str(1 << 30)}
+    docker = made("docker", spec=large, **sizes, **{"inside_memory limit": str(1 << 30)})
+    guest = made("kvm", spec=large, inside_memory=str(980 * MIB), **sizes)
+    assert compare(docker, guest).grade == "A"
+    assert compare(docker, made("kvm", spec=large, inside_memory=str(980 * MIB), **sizes, **never)).grade == "C"
+    assert compare(made("docker"), made("docker", name="b", **never)).grade == "C"
+
+
 def test_a_container_with_a_network_that_nobody_asked_for_is_found() -> None:
     audit = compare(made("docker"), made("docker", name="b", engine_network="eth0", inside_network="eth0"))
     assert {each.what for each in audit.because} == {"Network", "Network devices, inside"}
