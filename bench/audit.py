@@ -35,8 +35,8 @@ KERNEL_FIXED, KERNEL_SHARE = 96 * MIB, 1 / 16
 SMALL = 512 * MIB
 """Bytes: with less than this, Linux has no transparent huge pages, whatever it was told."""
 ENOUGH = {
-    "processes": 1024,
-    "pending signals": 1024,
+    "processes": 256,
+    "pending signals": 256,
     "locked memory": 64 << 10,
     "msgqueue size": 512 << 10,
     "open files": 1024,

@@ -176,7 +176,9 @@ def test_limits_matter_only_where_something_may_run_into_them() -> None:
     low = "open files: 1024 of 1024\nprocesses: 96364 of 96364\ncore file size: 0 of 0"
     audit = compare(made("docker"), made("docker", name="b", inside_limits=low))
     assert found(audit, "Limits").cause == "other"
-    assert compare(made("docker"), made("docker", name="b", engine_processes="512")).grade == "C"
+    assert compare(made("docker"), made("docker", name="b", engine_processes="100")).grade == "C"
+    small = "open files: 1024 of 4096\nprocesses: 470 of 470\ncore file size: 0 of 0"
+    assert compare(made("docker"), made("kvm", inside_limits=small)).grade == "A"
     assert compare(made("docker"), made("docker", name="b", engine_processes="2048")).grade == "A"
 
 
