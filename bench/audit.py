@@ -1,6 +1,6 @@
 """The fairness audit: what each side of a comparison really got, what differs, and whose doing that is. Pure.
 
-A: nothing but the technology differs. B: what differs beside it was asked for, as a declared axis. C: something else
+A: nothing but the technology differs. B: what differs beside it is a declared axis. C: something else
 differs, or could not be read: what is unknown never counts as equal.
 """
 
@@ -22,7 +22,7 @@ Source = Literal["engine", "inside"]
 
 GRADES: Mapping[Grade, str] = {
     "A": "nothing but the technology differs",
-    "B": "what differs beside the technology was asked for",
+    "B": "what differs beside the technology is a declared axis",
     "C": "something else differs, or could not be read",
 }
 

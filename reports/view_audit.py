@@ -20,7 +20,7 @@ _SHOWN = 6
 
 _BYTES = ("Memory", "Memory, inside", "Swap")
 _READ = {"engine": "from the engine", "inside": "from inside"}
-_CAUSES = {"technology": "the technology", "axis": "asked for", "other": "something else", "unknown": "unknown"}
+_CAUSES = {"technology": "the technology", "axis": "a declared axis", "other": "something else", "unknown": "unknown"}
 
 
 @dataclass(frozen=True, slots=True)
