@@ -133,8 +133,8 @@ class DockerInstance(Instance):
         except OSError as error:
             raise InstanceError("The container's process is gone.", details=str(error)) from error
         # Only root may look into another user's namespace; what the engine has connected is its state, no request.
-        networks = ", ".join(sorted((seen.get("NetworkSettings") or {}).get("Networks") or ()))
-        return ({"network": networks} if networks else {}) | found
+        networks = (seen.get("NetworkSettings") or {}).get("Networks")
+        return ({} if networks is None else {"network": ", ".join(sorted(networks)) or "none"}) | found
 
     def _inspected(self) -> dict[str, Any]:
         with wrapped("The engine does not know the container."):

@@ -167,3 +167,14 @@ def test_a_guest_whose_disk_was_opened_in_another_mode_is_found(hosts: Hosts) ->
     found = compare(one, two)
     assert found.grade == "C"
     assert set(other(found)) == {"Cache mode of the disk", "Requests of the disk"}
+
+
+def test_without_a_look_into_its_namespace_the_engine_says_what_a_container_is_connected_to(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for an ordinary user who may use the engine."""
+    live = hosts["docker"].shared()
+    assert live.instance is not None
+    looked = live.instance.granted()["network"]
+    monkeypatch.setattr("tare_bench.granted.network", lambda pid: "")
+    assert live.instance.granted()["network"] == looked == "none"

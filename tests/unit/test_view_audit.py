@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 
 import msgspec
 from audits import GOT, audited, hostile_audit, reading
 from rich.console import Console
 from runs import HOSTILE, METRICS, PRIMARY, build
+from tare_bench import store
 from tare_bench.analysis import Analysis, analyse
 from tare_bench.cli.report import summary
 from tare_bench.model import Run
@@ -72,6 +74,12 @@ def test_a_run_without_an_audit_says_so_and_has_no_grade() -> None:
     assert not [badge for badge in view(found).trust if "fairness" in badge.text]
     assert NO_AUDIT in render_html(found)
     assert summary(found)["fairness"] is None
+
+
+def test_a_stored_run_from_before_there_was_one_still_loads() -> None:
+    found = analysed(store.load(Path(__file__).parents[1] / "data/runs/before-throughput"))
+    assert found.fairness is None
+    assert audit_view(found).missing == NO_AUDIT
 
 
 def test_the_header_has_a_badge_for_each_grade() -> None:
