@@ -11,8 +11,8 @@ from .view_format import clean, count, one_line, quantity
 from .view_words import arm_name
 
 NO_AUDIT = (
-    "This run has no audit: it was made without the workload audit, or before there was one. What each side got is not "
-    "known, and there is no grade."
+    "This run has no audit: it was made without the workload audit, ended before it, or is older than it. What each "
+    "side got is not known, and there is no grade. With -w audit beside the other workloads it is read."
 )
 UNKNOWN = "not read"
 _SHOWN = 6

@@ -17,6 +17,7 @@ from . import Measured, Workload
 
 SECONDS = 60.0
 ENGINE_SECONDS = 20
+MAX_CPUS = 1 << 16
 
 _PROGRAMS = "sh sysbench fio redis-server redis-benchmark"
 _LIBRARIES = "/lib*/libc.so.6 /lib/*/libc.so.6 /lib/ld-musl-*.so.1"
@@ -114,11 +115,13 @@ def _fields(text: str) -> dict[str, str]:
 
 
 def cpu_set(text: str) -> frozenset[int]:
-    """`0-2,5` as numbers. Raises ValueError where it is none."""
+    """`0-2,5` as numbers. Raises ValueError where it is none, or names more CPUs than Linux can have."""
     found: set[int] = set()
     for part in text.split(","):
         first, _, last = part.partition("-")
-        found |= set(range(int(first), int(last or first) + 1))
+        if (end := int(last or first)) > MAX_CPUS:
+            raise ValueError(text)
+        found |= set(range(int(first), end + 1))
     return frozenset(found)
 
 

@@ -118,3 +118,9 @@ def test_the_probe_on_the_host_itself_reads_all_of_it() -> None:
 @pytest.mark.parametrize(("text", "cpus"), [("0", {0}), ("0-2,5", {0, 1, 2, 5})])
 def test_a_list_of_cpus_is_a_set(text: str, cpus: set[int]) -> None:
     assert audit.cpu_set(text) == cpus
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "0-99999999999", "9" * 5000])
+def test_what_is_no_list_of_cpus_is_no_fact(text: str) -> None:
+    status = f"==> /proc/self/status <==\nCpus_allowed_list:\t{text}\n==> /sys/devices/system/cpu/online <==\n0\n"
+    assert audit.parse(status)["cpus"] == ""
