@@ -140,6 +140,8 @@ class _Fact:
     """The axis that a difference in it follows from, where the arms differ in that."""
     asked: bool = False
     """Whether it must be what was asked for on that axis."""
+    follows: Callable[[str, str], bool] = lambda one, other: True
+    """Whether a difference between these values is one that the axis makes."""
     natural: Callable[[Side, Side, str, str], str] = lambda left, right, one, other: ""
     """Why a difference between these values is the technology's own; empty where it isn't."""
 
@@ -255,15 +257,17 @@ def _cause(fact: _Fact, baseline: Side, arm: Side, one: str, other: str) -> tupl
     if not one or not other:
         missing = [side.name for side, value in ((baseline, one), (arm, other)) if not value]
         return "unknown", "", f"not read of {' and '.join(missing)}"
-    if fact.axis and baseline.asked.get(fact.axis) != arm.asked.get(fact.axis) and _both_asked(fact, baseline, arm):
+    if _declared(fact, baseline, arm) and fact.follows(one, other):
         return "axis", fact.axis, ""
     if why := fact.natural(baseline, arm, one, other):
         return "technology", "", why
     return "other", "", ""
 
 
-def _both_asked(fact: _Fact, *sides: Side) -> bool:
-    return all(side.asked.get(fact.axis) for side in sides)
+def _declared(fact: _Fact, baseline: Side, arm: Side) -> bool:
+    """Whether the plan gives the two different values on the axis."""
+    one, other = baseline.asked.get(fact.axis), arm.asked.get(fact.axis)
+    return bool(one and other) and one != other
 
 
 def _missed(fact: _Fact, side: Side, got: str) -> str:
@@ -369,6 +373,12 @@ def _processes(side: Side) -> str:
     return _enough(side.got.get("engine.processes", ""), ENOUGH["processes"])
 
 
+def _nested(one: str, other: str) -> bool:
+    """Whether the CPUs of the one are among the other's: more of them, and not others."""
+    few, many = sorted((set(text.split(",")) for text in (one, other)), key=len)
+    return few <= many
+
+
 # What of a difference is the technology's own.
 
 
@@ -433,7 +443,7 @@ def _kernels_differ(left: Side, right: Side) -> bool:
 FACTS: Sequence[_Fact] = (
     _Fact("CPUs", "engine.vcpus", _stored("engine.vcpus"), axis="vcpus", asked=True),
     _Fact("CPUs, inside", "inside.cpus", _stored("inside.cpus"), axis="vcpus", asked=True),
-    _Fact("Host CPUs", "engine.cpus", _stored("engine.cpus"), axis="vcpus"),
+    _Fact("Host CPUs", "engine.cpus", _stored("engine.cpus"), axis="vcpus", follows=_nested),
     _Fact("CPU quota", "engine.quota", _stored("engine.quota")),
     _Fact("CPU model", "inside.cpu", _stored("inside.cpu")),
     _Fact("Memory", "engine.memory", _granted_memory, axis="memory", asked=True),

@@ -124,6 +124,13 @@ def test_what_was_asked_for_and_not_given_is_a_c(axis: str) -> None:
     assert all("was to have" in each.why for each in missed)
 
 
+def test_more_cpus_are_an_axis_and_others_are_not() -> None:
+    wide = {"spec": LARGE, "engine_vcpus": "2", "inside_cpus": "2"}
+    moved = compare(made("docker"), made("docker", name="b", engine_cpus="2,3", **wide))  # type: ignore[arg-type]
+    assert {each.what for each in moved.because} == {"Host CPUs"}
+    assert moved.grade == "C"
+
+
 def test_options_of_one_driver_are_axes() -> None:
     audit = compare(made("docker"), made("docker", name="crun", options={"runtime": "crun"}))
     assert audit.grade == "B"
