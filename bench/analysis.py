@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from . import pressure, stats
+from .audit import Fairness, fairness
 from .compare import (
     CellSummary,
     Comparison,
@@ -53,6 +54,8 @@ class Analysis(Record, frozen=True, kw_only=True):
     """By arm: what was read as text from inside its instances."""
     outcomes: dict[str, int]
     """Measured trials by status."""
+    fairness: Fairness | None = None
+    """What each side really got; None where the run has no reading of it."""
     notices: list[Notice] = []
     """What the comparisons themselves give reason to doubt; the run's own notices are not among them."""
 
@@ -99,6 +102,7 @@ def analyse(run: Run, metrics: Mapping[str, Metric], primary: Mapping[str, str])
         clocks=clocks,
         facts=_facts(run),
         outcomes=dict(Counter(trial.status for trial in run.trials if trial.role == "measured")),
+        fairness=fairness(run),
         notices=[
             *_notices(source, rows, against),
             *clock_notices(clocks),

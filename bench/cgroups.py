@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import select
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from . import processes
+from .model import UNLIMITED
 
 PARENT = "tare"
 """The one folder, in each hierarchy, that holds all of ours."""
@@ -235,6 +237,63 @@ def throttled_seconds(folder: Path) -> float | None:
         if key in values:
             return int(values[key]) / scale
     return None
+
+
+_NO_LIMIT = 1 << 62
+"""From here on a v1 file means that there is none."""
+
+
+def limits(pid: int) -> dict[str, str]:
+    """The most that a process may have, by its cgroups and all above them.
+
+    `quota` (CPU seconds a second), `memory` and `swap` (bytes), `processes`: each a number or `unlimited`; swap is at
+    most what the host has. A controller that this host doesn't have states nothing: its limit is not there.
+    """
+    here = hierarchies()
+    folders = [each for folder in of_process(pid) for each in (folder, *folder.parents)]
+    memory = _least(folders, "memory.max", "memory.limit_in_bytes")
+    both = _least(folders, "memory.memsw.limit_in_bytes")
+    swap = min(_least(folders, "memory.swap.max"), both - memory if both < math.inf else math.inf, _host_swap())
+    found = {
+        "quota": ("cpu", _quota(folders)),
+        "memory": ("memory", memory),
+        "swap": ("memory", swap),
+        "processes": ("pids", _least(folders, "pids.max")),
+    }
+    return {
+        name: UNLIMITED if value == math.inf else f"{value:.10g}" if name == "quota" else str(int(value))
+        for name, (controller, value) in found.items()
+        if controller in here.v1 or controller in here.v2_controllers
+    }
+
+
+def _least(folders: Iterable[Path], *names: str) -> float:
+    """The smallest number in the files of these names; infinite where none states one."""
+    found = [math.inf]
+    for folder in folders:
+        for name in names:
+            with contextlib.suppress(OSError, ValueError):  # `max` is no number, and no limit
+                found.append(int((folder / name).read_text()))
+    return min(value for value in found if value == math.inf or value < _NO_LIMIT)
+
+
+def _quota(folders: Iterable[Path]) -> float:
+    found = [math.inf]
+    for folder in folders:
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = map(int, (folder / "cpu.max").read_text().split())
+            found.append(quota / period)
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+            found += [quota / period] * (quota > 0)
+    return min(found)
+
+
+def _host_swap() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("SwapTotal:"):
+            return int(line.split()[1]) << 10
+    return 0
 
 
 def writable() -> bool:

@@ -20,6 +20,22 @@ if TYPE_CHECKING:
     from .leases import Lease
     from .rootfs import Rootfs
 
+GRANTED = {
+    "kind": "process, container or vm",
+    "vcpus": "how many CPUs it can use at once",
+    "cpus": "the host CPUs that it runs on, sorted: 0,1",
+    "quota": "CPU seconds a second at most",
+    "memory": "bytes at most: a limit, or a guest's size",
+    "swap": "bytes of the host's swap that it may use beyond its memory",
+    "processes": "how many processes it may have at most",
+    "network": "none, host, or the devices that it has",
+    "disk cache": "how its disk goes through the host's page cache, as a spec names it",
+    "disk io": "how its disk's requests are made: native or threads",
+    "storage": "the host's file system that takes what it writes: type and device",
+}
+"""What `Instance.granted` may tell, by name. A limit that there isn't is `unlimited`; what a technology does not have
+by its nature is INHERENT."""
+
 LABEL_RUN = "tare.run"
 LABEL_INSTANCE = "tare.instance"
 LABEL_RUNS = "tare.runs"
@@ -164,6 +180,13 @@ class Instance(ABC):
     @abstractmethod
     def accounts(self) -> Accounts:
         """Where its cost is to be read, while it runs."""
+
+    @abstractmethod
+    def granted(self) -> Mapping[str, str]:
+        """What it was really given, by the names of GRANTED: read back while it runs, never from the request.
+
+        Plain numbers in SI base units, so that equal things are equal texts. What cannot be read is not there.
+        """
 
     @abstractmethod
     def diagnostics(self) -> Mapping[str, bytes]:

@@ -22,6 +22,10 @@ Accelerator = Literal["none", "kvm", "tcg", "simulated"]
 
 Scalar = str | int | float | bool
 
+INHERENT = "none of its own"
+"""What a technology does not have by its nature: a container has no disk whose cache would have a mode."""
+UNLIMITED = "unlimited"
+
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """The base of every record: immutable, built by keyword."""

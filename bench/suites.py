@@ -34,9 +34,9 @@ _THROUGHPUT = ("sysbench-cpu", "sysbench-memory", "fio-randread", "fio-randwrite
 QUICK = "quick"
 FULL = "full"
 SUITES: dict[str, tuple[str, ...]] = {
-    "default": ("boot", "memory", *_THROUGHPUT, "isolation", "disk"),
-    QUICK: ("boot", "memory", "sysbench-cpu", "isolation", "disk"),
-    FULL: ("boot", "memory", *_THROUGHPUT, "fio-read", "fio-write", "isolation", "disk"),
+    "default": ("boot", "memory", *_THROUGHPUT, "isolation", "audit", "disk"),
+    QUICK: ("boot", "memory", "sysbench-cpu", "isolation", "audit", "disk"),
+    FULL: ("boot", "memory", *_THROUGHPUT, "fio-read", "fio-write", "isolation", "audit", "disk"),
     "boot": ("boot",),
     "footprint": ("boot", "memory", "disk"),
     "throughput": _THROUGHPUT,
@@ -46,7 +46,7 @@ SUITES: dict[str, tuple[str, ...]] = {
 QUICK_BLOCKS = 6
 """With --quick the instances of this many of its blocks go on from boot to the other workloads."""
 
-ONCE = ("isolation", "disk")
+ONCE = ("isolation", "audit", "disk")
 """What doesn't vary from boot to boot is read this often."""
 ONCE_BLOCKS = 1
 

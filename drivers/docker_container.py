@@ -13,8 +13,9 @@ from typing import Any
 
 import docker
 import docker.errors
-from tare_bench import cgroups, processes
-from tare_bench.driver import Accounts, Instance, Streams
+from tare_bench import cgroups, granted, processes
+from tare_bench.driver import Accounts, Instance, Kind, Streams
+from tare_bench.errors import InstanceError
 from tare_bench.model import Accelerator
 from tare_bench.wire import SocketChannel
 
@@ -101,8 +102,7 @@ class DockerInstance(Instance):
         return "none"
 
     def accounts(self) -> Accounts:
-        with wrapped("The engine does not know the container."):
-            seen = self._client.inspect_container(self._container)
+        seen = self._inspected()
         pid = int(seen["State"]["Pid"])
         if not pid or not _is_here(pid, self._container):
             why = NOT_HERE if pid else "the container does not run"
@@ -112,7 +112,7 @@ class DockerInstance(Instance):
         shim = processes.parent(pid)
         shims = (shim,) if shim not in (None, 0, 1, os.getpid()) else ()
         engine = self._daemons.serving(shims[0]) if shims else ()
-        upper = ((seen.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
+        upper = _upper(seen)
         return Accounts(
             pids=shims if folders else (*shims, pid, *processes.descendants(pid)),
             cgroups=folders,
@@ -122,6 +122,23 @@ class DockerInstance(Instance):
             scattered=not (folders and engine),
             image_bytes=self._image_bytes,
         )
+
+    def granted(self) -> Mapping[str, str]:
+        seen = self._inspected()
+        pid, upper = int(seen["State"]["Pid"]), _upper(seen)
+        if not pid or not _is_here(pid, self._container):
+            return {"kind": Kind.CONTAINER}  # what the engine was told is no reading
+        try:
+            found = granted.of_process(pid, kind=Kind.CONTAINER, writes=Path(upper) if upper else None)
+        except OSError as error:
+            raise InstanceError("The container's process is gone.", details=str(error)) from error
+        # Only root may look into another user's namespace; what the engine has connected is its state, no request.
+        networks = (seen.get("NetworkSettings") or {}).get("Networks")
+        return ({} if networks is None else {"network": ", ".join(sorted(networks)) or "none"}) | found
+
+    def _inspected(self) -> dict[str, Any]:
+        with wrapped("The engine does not know the container."):
+            return dict(self._client.inspect_container(self._container))
 
     def diagnostics(self) -> Mapping[str, bytes]:
         found: dict[str, bytes] = {}
@@ -154,6 +171,12 @@ class DockerInstance(Instance):
                 self._channel.close()
                 self._response.close()
                 self._channel = None
+
+
+def _upper(inspected: Mapping[str, Any]) -> str | None:
+    """The folder that takes what the container writes, where the engine says it."""
+    found: str | None = ((inspected.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
+    return found
 
 
 def _is_here(pid: int, container: str) -> bool:

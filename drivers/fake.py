@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from tare_bench.clock import NS, Call, Source
 from tare_bench.driver import Accounts, Driver, Instance, Kind, Leftover, Resolution, RunContext, Rung, Streams, Support
 from tare_bench.errors import InstanceError
-from tare_bench.model import Accelerator, Spec
+from tare_bench.model import INHERENT, UNLIMITED, Accelerator, Spec
 
 if TYPE_CHECKING:
     from tare_bench.rootfs import Rootfs
@@ -30,6 +30,54 @@ status CapEff: 0000000000000000
 status Seccomp: 2
 """
 """What the workload `isolation` finds in its instances: a kernel of their own."""
+
+_AUDIT = """\
+==> payload <==
+0000000000000000000000000000000000000000000000000000000000000000  /bin/sh
+==> network <==
+lo
+==> /proc/self/status <==
+Umask:\t0022
+Uid:\t0\t0\t0\t0
+Gid:\t0\t0\t0\t0
+Cpus_allowed_list:\t0-{last}
+
+==> /proc/self/limits <==
+Limit                     Soft Limit           Hard Limit           Units
+Max open files            1024                 4096                 files
+
+==> /proc/self/mountinfo <==
+1 1 0:1 / / rw,relatime - ext4 /dev/root rw
+2 1 0:2 / /tmp rw,nosuid,nodev,relatime - tmpfs tmp rw
+
+==> /proc/meminfo <==
+MemTotal:        1048576 kB
+
+==> /proc/sys/kernel/osrelease <==
+simulated
+
+==> /proc/sys/kernel/version <==
+#1 simulated
+
+==> /sys/devices/system/cpu/online <==
+0-{last}
+
+==> /sys/kernel/mm/transparent_hugepage/enabled <==
+always [madvise] never
+
+==> /sys/devices/system/clocksource/clocksource0/current_clocksource <==
+simulated
+
+==> /sys/devices/system/cpu/vulnerabilities/meltdown <==
+Not affected
+
+==> /proc/cpuinfo <==
+processor\t: 0
+model name\t: simulated
+
+==> /proc/self/environ <==
+HOME=/\0LANG=C.UTF-8\0PATH=/usr/bin:/bin\0"""
+"""What the workload `audit` reads inside of them."""
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Source)
@@ -212,7 +260,7 @@ class FakeDriver(Driver):
         return Support((Rung("memory", True, "simulated, on a clock of its own"),), accelerator="simulated")
 
     def describe(self) -> Mapping[str, str]:
-        return {"simulated": "yes"}
+        return {"simulated": "yes", "kernel": "simulated"}
 
     def open(self, context: RunContext) -> None:
         pass
@@ -231,7 +279,7 @@ class FakeDriver(Driver):
         self.fake_clock.advance(self.vary(self.behaviour.create))
         if number in self.behaviour.fail_create:
             raise InstanceError("The fake refuses to create this instance.", details=f"number {number}")
-        instance = FakeInstance(self, name, number)
+        instance = FakeInstance(self, name, number, spec)
         self.alive[name] = instance
         return instance
 
@@ -246,8 +294,9 @@ class FakeDriver(Driver):
 class FakeInstance(Instance):
     """One simulated instance."""
 
-    def __init__(self, driver: FakeDriver, name: str, number: int) -> None:
+    def __init__(self, driver: FakeDriver, name: str, number: int, spec: Spec) -> None:
         self.id = name
+        self._spec = spec
         self._driver = driver
         self._number = number
         self._clock = driver.fake_clock
@@ -307,6 +356,8 @@ class FakeInstance(Instance):
             return Reply(text.encode(), seconds=seconds + 0.02)
         if "random/boot_id" in command:
             return Reply(_ISOLATION)
+        if ": tare audit" in command:
+            return Reply(_AUDIT.format(last=self._spec.vcpus - 1).encode())
         return Reply(stderr=f"sh: {command}: not found\n".encode(), status=127)
 
     def accelerator(self) -> Accelerator:
@@ -314,6 +365,22 @@ class FakeInstance(Instance):
 
     def accounts(self) -> Accounts:
         return Accounts(unavailable="simulated: it has no processes and no files")
+
+    def granted(self) -> Mapping[str, str]:
+        spec = self._spec
+        return {
+            "kind": Kind.CONTAINER,
+            "vcpus": str(spec.vcpus),
+            "cpus": ",".join(map(str, range(spec.vcpus))),
+            "quota": UNLIMITED,
+            "memory": str(spec.memory),
+            "swap": "0",
+            "processes": UNLIMITED,
+            "network": spec.network,
+            "disk cache": INHERENT,
+            "disk io": INHERENT,
+            "storage": "simulated",
+        }
 
     def diagnostics(self) -> Mapping[str, bytes]:
         return {"fake.txt": f"instance {self._number}\n".encode()}

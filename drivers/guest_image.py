@@ -12,7 +12,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -78,14 +78,19 @@ class GuestImage:
     """Where the kernel came from and how the disk was made, in one line."""
     allocated: int
     """Bytes on disk of all three."""
+    own_kernel: bool = False
+    """Whether the kernel is the host's own."""
+    instead: str = ""
+    """Why it is another one; empty where it isn't."""
 
 
-def build(source: rootfs.Rootfs, *, room: int, say: Say = rootfs.silent) -> GuestImage:
+def build(source: rootfs.Rootfs, *, room: int, say: Say = rootfs.silent, instead: str = "") -> GuestImage:
     """The image for this rootfs with `room` bytes free on its disk, from the cache where it is there, held there.
 
-    Raises ImageError where the kernel, the initramfs or the disk cannot be made.
+    With the host's own kernel where that can be had, unless `instead` says why it is not to be tried. Raises
+    ImageError where the kernel, the initramfs or the disk cannot be made.
     """
-    kernel = guest_kernel.build(say=say)
+    kernel = guest_kernel.build(say=say, instead=instead)
     scripts = _scripts()
     busybox = _static_busybox(say)
     key = _key_of(source.digest, kernel, busybox, room)
@@ -96,7 +101,7 @@ def build(source: rootfs.Rootfs, *, room: int, say: Say = rootfs.silent) -> Gues
             say("building the guest's disk and initramfs")
             _make(area, folder, source, kernel, scripts, busybox, room)
         cache.hold(folder)
-        return _load(folder)
+        return replace(_load(folder), own_kernel=kernel.own, instead=kernel.instead)
 
 
 def needed(digest: str, size: int, *, room: int) -> int:

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tare_bench import apt, cache, system, tool
@@ -24,6 +24,7 @@ _META_PACKAGES = {
     "debian": "linux-image-cloud-{architecture}",
     "ubuntu": "linux-image-virtual",
 }
+HOSTS_OWN = "the host's own"
 BYTES = 256 << 20
 """What downloading, unpacking and keeping a kernel's packages takes on the disk at most, about."""
 
@@ -46,6 +47,13 @@ class Kernel:
     """`sha256:<hex>` of `image`."""
     how: str
     """Where it came from and in what form it is, in one line."""
+    instead: str = ""
+    """Why it is not the host's own; empty where it is."""
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the host's own."""
+        return self.how.startswith(HOSTS_OWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +66,15 @@ class _Origin:
     how: str
 
 
-def build(*, say: Say) -> Kernel:
+def build(*, say: Say, instead: str = "") -> Kernel:
     """The guest's kernel, from the cache where it is there.
 
     The host's own where it is readable and has all that a guest needs, else the distribution's package for virtual
-    machines. Raises ImageError where neither can be had.
+    machines. `instead` says why the host's own is not even to be tried. Raises ImageError where none can be had.
     """
     with cache.area(_area(), say=say) as area:
-        kernel = _host_kernel(area) or _packaged_kernel(area, say)
+        found = instead or _host_kernel(area)
+        kernel = found if isinstance(found, Kernel) else replace(_packaged_kernel(area, say), instead=found)
         cache.hold(kernel.image.parent)
         return kernel
 
@@ -86,7 +95,7 @@ def _area() -> Path:
 
 def _hosts_own() -> _Origin | None:
     version = os.uname().release
-    origin = _Origin(version, Path(f"/boot/vmlinuz-{version}"), Path("/"), "the host's own")
+    origin = _Origin(version, Path(f"/boot/vmlinuz-{version}"), Path("/"), HOSTS_OWN)
     readable = os.access(origin.vmlinuz, os.R_OK) and Path(f"/lib/modules/{version}/modules.dep.bin").is_file()
     return origin if readable else None
 
@@ -96,16 +105,18 @@ def _folder(area: Path, origin: _Origin) -> Path:
     return area / f"{origin.version}-{seen.st_size:x}-{int(seen.st_mtime):x}"
 
 
-def _host_kernel(area: Path) -> Kernel | None:
+def _host_kernel(area: Path) -> Kernel | str:
+    """The host's own, or why it cannot be taken."""
     origin = _hosts_own()
     if origin is None:
-        return None
+        version = os.uname().release
+        return f"/boot/vmlinuz-{version} or its modules are not there, or not readable"
     folder = _folder(area, origin)
     if not (folder / "kernel.json").is_file():
         try:
             _make(area, folder, origin)
-        except ImageError:
-            return None  # a kernel without virtio: the distribution's own has it
+        except ImageError as error:  # one without virtio: the distribution's own has it
+            return f"it lacks what a guest needs: {error}".splitlines()[0]
     return _load(folder)
 
 

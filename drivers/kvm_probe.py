@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tare_bench import cache, lifecycle, paths
 from tare_bench.clock import NS
@@ -31,6 +31,8 @@ CREATE_SECONDS = 60.0
 KERNEL_SECONDS = 8.0
 """From the resume on, within which the kernel must say "Linux version"; under working KVM it takes a fraction of it."""
 READY_SECONDS = 60.0
+EMULATED_SECONDS = 90.0
+"""The same two for a guest that is emulated, whose kernel may have to unpack itself first."""
 SPEAKS = b"Linux version"
 
 
@@ -74,6 +76,20 @@ def _device_reason() -> str:
     return ""
 
 
+def never_boots(driver: KvmDriver, kernel_digest: str, *, fresh: bool) -> str:
+    """Why the guest's kernel does not boot although nothing of the host's is in its way, emulated; empty where it does.
+
+    Remembered as KVM's own answer is.
+    """
+    memory = _memory_file(driver, kernel_digest, "tcg")
+    remembered = None if fresh else _remembered(memory)
+    if remembered is not None:
+        return remembered
+    seen = _boots(driver, "tcg")
+    _remember(memory, seen)
+    return seen.reason
+
+
 def _found_out(driver: KvmDriver, memory: Path) -> str:
     """Why KVM does not work, by libvirt's word or a guest's; empty where it does. Remembered as long as it holds."""
     refusal = driver.refusal()
@@ -84,34 +100,36 @@ def _found_out(driver: KvmDriver, memory: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Why KVM does not work; an empty reason where it does."""
+    """Why KVM, or a kernel, does not work; an empty reason where it does."""
 
     reason: str
     lasts: bool = True
     """Whether it stays so until the host is booted anew; what load may have caused is believed for the day."""
 
 
-_HOSTS_OWN = re.compile(r"KVM internal error|\bMSR\b|\bkvm_\w+: Assertion|Kernel panic")
-"""What a host says of itself: its KVM lacks what the guest needs. Memory that is short, or a deadline, says nothing."""
+_HOSTS_OWN = re.compile(r"KVM internal error|\bMSR\b|\bkvm_\w+: Assertion|Kernel panic|[Ii]nvalid kernel|PVH ELF Note")
+"""What a host says of itself: its KVM lacks what the guest needs, or its kernel cannot be one's. Memory that is short,
+or a deadline, says nothing."""
 
 
-def _boots(driver: KvmDriver) -> Seen:
-    """Boot the real guest once under KVM. Says why it did not become ready, where it didn't."""
-    driver.use("kvm")
+def _boots(driver: KvmDriver, accelerator: Literal["kvm", "tcg"] = "kvm") -> Seen:
+    """Boot the real guest once under that. Says why it did not become ready, where it didn't."""
+    driver.use(accelerator)
+    speaks, ready = (KERNEL_SECONDS, READY_SECONDS) if accelerator == "kvm" else (EMULATED_SECONDS, EMULATED_SECONDS)
     spec = Spec(vcpus=1, memory=512 << 20)
     live: lifecycle.Live | None = None
     try:
         with lifecycle.created(driver, spec, name="probe", clock=driver.clock, seconds=CREATE_SECONDS) as live:
-            live.deadline = driver.clock.now() + int(KERNEL_SECONDS * NS)
+            live.deadline = driver.clock.now() + int(speaks * NS)
             try:
                 lifecycle.boot(live)
             except InstanceTimeout:
                 if SPEAKS not in live.console.text:
                     raise
                 assert live.wire is not None
-                live.wire.ready(driver.clock.now() + int(READY_SECONDS * NS))
-            if lifecycle.read_back(live) != "kvm":
-                return Seen("the guest's own monitor says that KVM is not enabled")
+                live.wire.ready(driver.clock.now() + int(ready * NS))
+            if (seen := lifecycle.read_back(live)) != accelerator:
+                return Seen(f"the guest's own monitor says that it runs under {seen}")
     except InstanceError as error:
         log = live.evidence.get("qemu.log", b"").decode(errors="replace") if live is not None else ""
         reason = f"{_gist(error.details) or error.brief}\n{error}"
@@ -133,9 +151,11 @@ def _today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
-def _memory_file(driver: KvmDriver, kernel_digest: str) -> Path:
-    seen = DEVICE.stat()
-    device = f"{seen.st_mode:o}:{seen.st_uid}:{seen.st_gid}"
+def _memory_file(driver: KvmDriver, kernel_digest: str, accelerator: Literal["kvm", "tcg"] = "kvm") -> Path:
+    device = "no device"
+    if accelerator == "kvm":
+        seen = DEVICE.stat()
+        device = f"{seen.st_mode:o}:{seen.st_uid}:{seen.st_gid}"
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     key = f"{boot} {kernel_digest} {libvirt_host.emulator_version()} {driver.identity()} {device} {os.geteuid()}"
     return paths.cache_dir() / "kvm" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"

@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tare_bench import cgroups, paths, processes
-from tare_bench.driver import Accounts, Channel, Instance, RunContext, Streams
+from tare_bench import cgroups, mounts, paths, processes
+from tare_bench.driver import Accounts, Channel, Instance, Kind, RunContext, Streams
 from tare_bench.errors import InstanceError
 from tare_bench.model import Accelerator
 from tare_bench.wire import SocketChannel
 
-from . import libvirt_host
+from . import libvirt_granted, libvirt_host
 from .libvirt_domain import Domain, xml
 from .libvirt_host import Home, pid_in
 from .libvirt_stream import StreamChannel
@@ -207,13 +207,31 @@ class KvmInstance(Instance):
         self._calling("libvirt did not start the guest.", self._domain.resume)
 
     def accelerator(self) -> Accelerator:
+        return "kvm" if self._monitor("query-kvm")["enabled"] else "tcg"
+
+    def _monitor(self, query: str) -> Any:
+        """What QEMU itself answers."""
         import libvirt_qemu
 
         words = self._calling(
             "The guest's monitor did not answer.",
-            libvirt_qemu.qemuMonitorCommand, self._domain, json.dumps({"execute": "query-kvm"}), 0,
+            libvirt_qemu.qemuMonitorCommand, self._domain, json.dumps({"execute": query}), 0,
         )  # fmt: skip
-        return "kvm" if json.loads(words)["return"]["enabled"] else "tcg"
+        return json.loads(words)["return"]
+
+    def granted(self) -> Mapping[str, str]:
+        if self._domain is None:
+            return {"kind": Kind.VM}
+        definition = self._calling("libvirt does not know the guest.", self._domain.XMLDesc, 0)
+        cpus = [int(each["thread-id"]) for each in self._monitor("query-cpus-fast")]
+        memory = self._monitor("query-memory-size-summary")
+        blocks = self._monitor("query-block")
+        found = libvirt_granted.of_guest(definition, len(cpus), memory, blocks)
+        found["storage"] = mounts.storage(self._room.disk)
+        if self._pid is not None:
+            with contextlib.suppress(OSError):  # a thread that is gone is none of the guest's
+                found |= libvirt_granted.of_qemu(self._pid, found)
+        return {name: value for name, value in found.items() if value}
 
     def accounts(self) -> Accounts:
         files, daemons = (self._room.disk,), self._home.daemons()

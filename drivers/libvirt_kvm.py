@@ -23,7 +23,7 @@ from tare_bench.driver import (
     RunContext,
     Support,
 )
-from tare_bench.errors import UsageError
+from tare_bench.errors import DriverUnavailable, UsageError
 from tare_bench.guest import PORT_NAME
 from tare_bench.model import Accelerator, Spec
 
@@ -54,6 +54,7 @@ class KvmDriver(Driver):
         self._context: RunContext | None = None
         self._home: Home | None = None
         self._accelerator: Accelerator = "tcg"
+        self._rootfs: Rootfs | None = None
         self.image: guest_image.GuestImage | None = None
 
     @property
@@ -97,6 +98,7 @@ class KvmDriver(Driver):
         if self.image is not None:
             facts |= {"kernel": self.image.kernel_version, "kernel digest": self.image.kernel_digest}
             facts |= {"image": self.image.how, "command line": guest_image.CMDLINE}
+            facts["kernel is"] = "the host's own" if self.image.own_kernel else f"not the host's: {self.image.instead}"
         return facts
 
     def identity(self) -> str:
@@ -117,13 +119,37 @@ class KvmDriver(Driver):
 
     def prepare(self, rootfs: Rootfs) -> None:
         assert self._context is not None
+        self._rootfs = rootfs
         self.image = guest_image.build(rootfs, room=self._context.disk)
 
     def resolve(self, asked: str, *, fresh: bool = False) -> Resolution:
         assert self.image is not None
-        resolution = kvm_probe.resolve(self, self._asked(asked), self.image.kernel_digest, fresh=fresh)
+        try:
+            resolution = kvm_probe.resolve(self, self._asked(asked), self.image.kernel_digest, fresh=fresh)
+        except DriverUnavailable:
+            if not self._has_changed_kernel(fresh=fresh):
+                raise
+            return self.resolve(asked, fresh=fresh)
+        if resolution.accelerator != "kvm" and self._has_changed_kernel(fresh=fresh):
+            return self.resolve(asked, fresh=fresh)
         self.use(resolution.accelerator)
         return resolution
+
+    def _has_changed_kernel(self, *, fresh: bool) -> bool:
+        """Whether the host's own kernel was given up for the distribution's: where it boots not even emulated.
+
+        Raises ImageError where there is no other.
+        """
+        assert self.image is not None
+        if not self.image.own_kernel:
+            return False
+        why = kvm_probe.never_boots(self, self.image.kernel_digest, fresh=fresh)
+        if why:
+            assert self._context is not None
+            assert self._rootfs is not None
+            instead = f"it does not boot: {why.splitlines()[0]}"
+            self.image = guest_image.build(self._rootfs, room=self._context.disk, instead=instead)
+        return bool(why)
 
     def use(self, accelerator: Accelerator) -> None:
         """Have guests created from now on run under it."""

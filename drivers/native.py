@@ -19,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tare_bench import cgroups, footprint, paths, processes
+from tare_bench import cgroups, footprint, granted, paths, processes
 from tare_bench.driver import Accounts, Driver, Instance, Kind, Leftover, Resolution, RunContext, Rung, Streams, Support
 from tare_bench.errors import InstanceError
 from tare_bench.guest import agent_argv
@@ -189,6 +189,14 @@ class NativeInstance(Instance):
             scattered=not self._cgroups,
             image_bytes=self._image_bytes,
         )
+
+    def granted(self) -> Mapping[str, str]:
+        if self._process is None:
+            return {"kind": Kind.PROCESS}
+        try:
+            return granted.of_process(self._process.pid, kind=Kind.PROCESS, writes=self._work)
+        except OSError as error:
+            raise InstanceError("The process is gone.", details=str(error)) from error
 
     def diagnostics(self) -> Mapping[str, bytes]:
         return {"stderr.txt": self._log} if self._log else {}

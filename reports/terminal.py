@@ -36,6 +36,8 @@ def render_terminal(analysis: Analysis, console: Console, *, whole: bool = True)
     for place, sentence in enumerate(page.answer):
         console.print(Text(sentence, style="bold" if place == 0 else ""))
     console.print(_badges(page))
+    if page.audit_line:
+        console.print(Text(page.audit_line))
     for table in page.tables:
         console.print()
         _print_table(console, table, whole=whole)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tare_bench.analysis import Analysis
+from tare_bench.audit import Audit
 
+from .view_audit import AuditView, audit_line, audit_view
 from .view_charts import Forest, Strip, Sweep, Waterfall, forest, strips, sweeps, waterfall
 from .view_format import count, one_line
 from .view_method import KVM_EVIDENCE, Facts, Method, NoticeView, facts_tables, method, notices
@@ -49,6 +51,9 @@ class Page:
     forest: Forest | None
     sweeps: list[Sweep]
     strips: list[Strip]
+    audit: AuditView
+    audit_line: str
+    """All grades on one line; empty where there is none."""
     facts: tuple[tuple[str, Facts], ...]
     notices: tuple[NoticeView, ...]
     method: Method
@@ -84,6 +89,8 @@ def view(analysis: Analysis) -> Page:
         forest=forest(analysis),
         sweeps=sweeps(analysis),
         strips=drawn,
+        audit=audit_view(analysis),
+        audit_line=audit_line(analysis),
         facts=facts_tables(analysis),
         notices=notices(analysis),
         method=method(analysis),
@@ -112,6 +119,8 @@ def _trust(analysis: Analysis) -> tuple[Badge, ...]:
         for arm in analysis.run.manifest.plan.arms
         if (label := arm_label(analysis, arm.name))
     ]
+    if analysis.fairness is not None:
+        badges += [_fairness(audit) for audit in analysis.fairness.audits]
     if not analysis.run.finished:
         badges.append(Badge("alarm", "▲", "interrupted"))
     failed = sum(analysis.outcomes.get(status, 0) for status in ("failed", "timeout"))
@@ -125,3 +134,8 @@ def _trust(analysis: Analysis) -> tuple[Badge, ...]:
     if warned:
         badges.append(Badge("plain", "", count(warned, "notice")))
     return tuple(badges)
+
+
+def _fairness(audit: Audit) -> Badge:
+    alarm = audit.grade == "C"
+    return Badge("alarm" if alarm else "plain", "▲" if alarm else "", f"fairness {audit.grade}: {one_line(audit.arm)}")

@@ -122,6 +122,7 @@ def summary(found: Analysis) -> dict[str, Any]:
         "trials": dict(found.outcomes),
         "cells": list(found.cells),
         "comparisons": list(found.comparisons),
+        "fairness": found.fairness,
         "notices": [*run.notices, *found.notices],
     }
 

@@ -17,6 +17,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "unit"))
 
+from audits import audited, hostile_audit, reading
 from runs import METRICS, PRIMARY, Setting, build, hostile, hostile_rates, troubled
 from tare_bench.analysis import analyse
 from tare_bench.model import Run
@@ -43,6 +44,8 @@ RUNS: dict[str, Callable[[], Run]] = {
     "hostile": hostile,
     "throughput": lambda: build(Setting(rounds=10, throughput=10, workloads=("boot", "memory", "disk", "isolation"))),
     "hostile throughput": hostile_rates,
+    "audited": lambda: audited(reading(1, "native"), reading(2, "docker"), reading(3, "kvm")),
+    "hostile audit": hostile_audit,
     "simulated": lambda: build(Setting(accelerators=dict.fromkeys(("native", "docker", "kvm"), "simulated"))),
 }
 

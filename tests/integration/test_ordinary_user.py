@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hosts import SYSTEM, Host, Hosts
 from tare_bench import processes
+from tare_bench.driver import GRANTED
 from tare_bench.drivers.libvirt_kvm import KvmDriver
 
 pytestmark = [pytest.mark.needs("root"), pytest.mark.needs("kvm")]
@@ -58,7 +59,7 @@ with lifecycle.created(driver, spec, name="one", clock=driver.clock, seconds=180
         "uid": Path(f"/proc/{pid}").stat().st_uid, "output": output, "rows": sorted(footprint.memory(where).rows),
         "cgroups": [str(each) for each in where.cgroups], "engine": list(where.engine), "pid": pid,
         "started": processes.start_time(pid), "disk": footprint.allocated(where.files),
-        "stopped": lifecycle.stop(live) > 0,
+        "granted": dict(live.instance.granted()), "cpus": list(context.cpus), "stopped": lifecycle.stop(live) > 0,
     }
 driver.close()
 beside.close()
@@ -132,6 +133,9 @@ def test_a_guest_of_their_own(hosts: Hosts, home: Path, flavour: str) -> None:
         assert seen["rows"] == ["pss", "uss"], "QEMU has no cgroup of its own: nothing to split"
         assert seen["cgroups"] == []
     assert seen["disk"] > 0
+    assert set(seen["granted"]) == set(GRANTED), "all of it can be read without root"
+    assert seen["granted"]["cpus"] == ",".join(map(str, seen["cpus"]))
+    assert seen["granted"]["memory"] == str(256 << 20)
     assert flavour != "session" or seen["engine"]
     assert processes.start_time(seen["pid"]) != seen["started"]
     assert seen["left"] == seen["logs"] == []

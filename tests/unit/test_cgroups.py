@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tare_bench import cgroups, processes
 from tare_bench.cgroups import Hierarchies
+from tare_bench.model import UNLIMITED
 
 V2_STAT = "anon 1000\nfile 2000\nkernel 300\nkernel_stack 16\nslab 20\n"
 V2_FILES = (
@@ -179,3 +180,39 @@ def test_a_mount_that_refuses_a_cgroup_is_not_called_writable(monkeypatch: pytes
 
     monkeypatch.setattr(cgroups, "make", refused)
     assert not cgroups.writable()
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_smallest_limit_on_the_way_up_is_the_one_that_holds(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = frozenset({"memory", "cpu", "pids"})
+    found = (
+        Hierarchies({}, tmp_path, known)
+        if version == "v2"
+        else Hierarchies(dict.fromkeys(known, tmp_path), None, frozenset())
+    )
+    monkeypatch.setattr(cgroups, "hierarchies", lambda: found)
+    monkeypatch.setattr(cgroups, "of_process", lambda pid: (tmp_path / "above" / "mine",))
+    monkeypatch.setattr(cgroups, "_host_swap", lambda: 1 << 30)
+    assert cgroups.limits(1) == {"quota": UNLIMITED, "memory": UNLIMITED, "swap": str(1 << 30), "processes": UNLIMITED}
+    names = {
+        "v1": ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", str(1 << 63)),
+        "v2": ("memory.max", "memory.swap.max", "max"),
+    }
+    memory, swap, none = names[version]
+    files = {
+        "above/mine": {memory: none, "pids.max": "max", "cpu.max": "max 100000", "cpu.cfs_quota_us": "-1"},
+        "above": {memory: str(512 << 20), swap: str(512 << 20) if version == "v1" else "0", "pids.max": "100"},
+    }
+    files["above"] |= {"cpu.max": "150000 100000"} if version == "v2" else {"cpu.cfs_quota_us": "150000"}
+    for folder, contents in files.items():
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        for name, text in (contents | {"cpu.cfs_period_us": "100000"}).items():
+            (tmp_path / folder / name).write_text(f"{text}\n")
+    assert cgroups.limits(1) == {"quota": "1.5", "memory": str(512 << 20), "swap": "0", "processes": "100"}
+
+
+def test_a_host_without_a_controller_states_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups, "hierarchies", lambda: Hierarchies({}, None, frozenset()))
+    assert cgroups.limits(os.getpid()) == {}

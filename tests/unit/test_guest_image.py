@@ -159,6 +159,57 @@ def test_a_kernel_that_is_kept_takes_no_apt(tmp_path: Path, monkeypatch: pytest.
     cache.let_go()
 
 
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host's own kernel that has all built in that a guest needs: the root that holds it."""
+    monkeypatch.setenv("TARE_CACHE", str(tmp_path / "cache"))
+    kept_kernel(tmp_path / "cache/kernel")
+    monkeypatch.setattr(guest_kernel, "_packages", lambda: [("linux-image-1-cloud-amd64", "1-1")])
+    root = tmp_path / "host"
+    modules = root / "lib/modules/7.0-own"
+    modules.mkdir(parents=True)
+    built_in = "".join(f"kernel/drivers/{name}.ko\n" for name in guest_kernel.MODULES)
+    (modules / "modules.builtin").write_text(built_in)
+    (modules / "modules.order").write_text("")
+    subprocess.run(["depmod", "-b", root, "7.0-own"], check=True)
+    (root / "vmlinuz").write_bytes(elf())
+    origin = guest_kernel._Origin("7.0-own", root / "vmlinuz", root, guest_kernel.HOSTS_OWN)
+    monkeypatch.setattr(guest_kernel, "_hosts_own", lambda: origin)
+    return root
+
+
+@pytest.mark.usefixtures("own")
+def test_the_hosts_own_kernel_is_taken_where_it_has_virtio() -> None:
+    kernel = guest_kernel.build(say=print)
+    assert (kernel.own, kernel.version, kernel.modules, kernel.instead) == (True, "7.0-own", (), "")
+    assert guest_kernel.build(say=print) == kernel == guest_kernel.cached()
+    cache.let_go()
+
+
+@pytest.mark.usefixtures("own")
+def test_one_that_does_not_boot_is_not_tried_again() -> None:
+    kernel = guest_kernel.build(say=print, instead="it does not boot: Kernel panic")
+    assert (kernel.own, kernel.version, kernel.instead) == (False, "1", "it does not boot: Kernel panic")
+    cache.let_go()
+
+
+def test_one_without_virtio_gives_way_and_says_why(own: Path) -> None:
+    (own / "lib/modules/7.0-own/modules.builtin").write_text("")
+    subprocess.run(["depmod", "-b", own, "7.0-own"], check=True)
+    kernel = guest_kernel.build(say=print)
+    assert not kernel.own
+    assert "lacks what a guest needs" in kernel.instead
+    assert "virtio_pci" in kernel.instead or "modprobe" in kernel.instead
+    cache.let_go()
+
+
+@pytest.mark.usefixtures("own")
+def test_one_that_cannot_be_read_gives_way_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest_kernel, "_hosts_own", lambda: None)
+    assert "not readable" in guest_kernel.build(say=print).instead
+    cache.let_go()
+
+
 def test_what_is_built_needs_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TARE_CACHE", str(tmp_path))
     monkeypatch.setattr(guest_kernel, "_hosts_own", lambda: None)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from audits import audited, hostile_audit, reading
 from runs import HOSTILE, METRICS, PRIMARY, Outcome, Setting, build, hostile, hostile_rates, troubled
 from tare_bench import registry, store
 from tare_bench.analysis import analyse
@@ -31,6 +32,8 @@ SETTINGS: dict[str, Callable[[], Run]] = {
     "hostile throughput": hostile_rates,
     "cut short": lambda: build(replace(TEN, throughput_done=0)),
     "alone": lambda: build(Setting(arms=("docker",), rounds=2)),
+    "audited": lambda: audited(reading(1, "native"), reading(2, "docker"), reading(3, "kvm")),
+    "hostile audit": hostile_audit,
     "broken": lambda: build(Setting(outcome=_broken)),
 }
 

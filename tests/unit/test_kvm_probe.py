@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tare_bench.driver import Instance, Resolution
-from tare_bench.drivers import kvm_probe
+from tare_bench import leases
+from tare_bench.driver import Instance, Resolution, RunContext
+from tare_bench.drivers import guest_image, kvm_probe
 from tare_bench.drivers.fake import Behaviour, FakeDriver, FakeInstance
 from tare_bench.drivers.guest_image import GuestImage
 from tare_bench.drivers.kvm_probe import Seen
 from tare_bench.drivers.libvirt_kvm import KvmDriver
 from tare_bench.errors import DriverUnavailable, UsageError
 from tare_bench.model import Spec
+from tare_bench.rootfs import Rootfs
 
 LIBVIRT = (
     "internal error: process exited while connecting to monitor: 2026-01-01T00:00:00.000000Z qemu-system-x86_64: "
@@ -28,14 +31,19 @@ def tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     device.touch()
     monkeypatch.setattr(kvm_probe, "DEVICE", device)
     done: list[str] = []
-    monkeypatch.setattr(kvm_probe, "_boots", lambda driver: done.append("") or Seen(outcome[0], lasts=lasts[0]))
+
+    def boots(driver: KvmDriver, accelerator: str = "kvm") -> Seen:
+        done.append(accelerator)
+        return Seen(outcome[0], lasts=lasts[0]) if accelerator == "kvm" else Seen(emulated[0])
+
+    monkeypatch.setattr(kvm_probe, "_boots", boots)
     monkeypatch.setattr(KvmDriver, "refusal", lambda self: refusal[0])
-    outcome[0] = refusal[0] = ""
+    outcome[0] = refusal[0] = emulated[0] = ""
     lasts[0] = True
     return done
 
 
-outcome, refusal, lasts = [""], [""], [True]
+outcome, refusal, emulated, lasts = [""], [""], [""], [True]
 
 
 def resolve(asked: str, *, digest: str = "d", fresh: bool = False, driver: KvmDriver | None = None) -> Resolution:
@@ -203,3 +211,75 @@ def test_the_gist_is_the_part_that_names_the_failure() -> None:
     assert kvm_probe._gist(LIBVIRT) == "failed to set MSR 0x10a to 0xe04006b"
     assert kvm_probe._gist("The console's end:\nx") == "The console's end:"
     assert kvm_probe._gist("") == ""
+
+
+# The host's own kernel, and what becomes of one that does not boot.
+
+OWN = GuestImage(Path(), Path(), Path(), "6.18", "own", "the host's own", 0, own_kernel=True)
+CLOUD = GuestImage(Path(), Path(), Path(), "6.1-cloud", "cloud", "package", 0)
+
+
+@pytest.fixture
+def guests(tries: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KvmDriver:
+    """A driver whose host's own kernel can be had."""
+
+    def build(source: Rootfs, *, room: int, instead: str = "") -> GuestImage:
+        return replace(CLOUD, instead=instead) if instead else OWN
+
+    monkeypatch.setattr(guest_image, "build", build)
+    driver = KvmDriver()
+    driver._context = RunContext("r", tmp_path, leases.take("r-kernel"), (0,))
+    driver.prepare(Rootfs(digest="d", folder=tmp_path, size=0, recipe="", packages={}))
+    driver._context.lease.release()
+    return driver
+
+
+def image(driver: KvmDriver) -> GuestImage:
+    assert driver.image is not None
+    return driver.image
+
+
+def test_the_hosts_own_kernel_that_boots_under_kvm_is_kept(guests: KvmDriver, tries: list[str]) -> None:
+    assert guests.resolve("auto").accelerator == "kvm"
+    assert image(guests) == OWN
+    assert tries == ["kvm"]
+
+
+def test_where_kvm_is_at_fault_the_hosts_own_kernel_is_kept(guests: KvmDriver, tries: list[str]) -> None:
+    outcome[0] = "failed to set MSR 0x10a"
+    for _ in range(2):
+        assert guests.resolve("auto").accelerator == "tcg"
+    assert image(guests) == OWN
+    assert tries == ["kvm", "tcg"], "that it boots is remembered"
+    with pytest.raises(DriverUnavailable):
+        guests.resolve("kvm")
+
+
+@pytest.mark.parametrize("asked", ["auto", "kvm", "tcg"])
+def test_one_that_does_not_boot_gives_way_and_the_reason_is_kept(
+    guests: KvmDriver, tries: list[str], asked: str
+) -> None:
+    outcome[0], emulated[0] = "KVM internal error", "Kernel panic\nand more"
+    if asked == "kvm":
+        with pytest.raises(DriverUnavailable):
+            guests.resolve(asked)
+    else:
+        assert guests.resolve(asked).accelerator == "tcg"
+    assert image(guests) == replace(CLOUD, instead="it does not boot: Kernel panic")
+    assert tries == (["tcg"] if asked == "tcg" else ["kvm", "tcg", "kvm"])
+
+
+def test_its_successor_is_tried_under_kvm_again(
+    guests: KvmDriver, tries: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulated[0] = "Kernel panic"
+    fails = kvm_probe._boots
+
+    def boots(driver: KvmDriver, accelerator: str = "kvm") -> Seen:
+        seen = fails(driver, accelerator)  # type: ignore[arg-type]
+        return Seen("") if image(driver).kernel_digest == "cloud" else seen
+
+    monkeypatch.setattr(kvm_probe, "_boots", boots)
+    outcome[0] = "the guest did not speak"
+    assert guests.resolve("auto").accelerator == "kvm"
+    assert image(guests).kernel_digest == "cloud"

@@ -87,7 +87,11 @@ def test_a_driver_is_described_by_its_name_or_where_it_has_several_sets_of_optio
 ) -> None:
     assert prepared(arm("a", uri="x"), arm("b", uri="x")).described == {"guests": {"uri": "x"}}
     found = prepared(arm("guests"), arm("b", uri="x"), arm("c", driver="other"))
-    assert found.described == {"guests": {"uri": "own"}, "b": {"uri": "x"}, "fake": {"simulated": "yes"}}
+    assert found.described == {
+        "guests": {"uri": "own"},
+        "b": {"uri": "x"},
+        "fake": {"simulated": "yes", "kernel": "simulated"},
+    }
 
 
 def test_an_arms_accelerator_beats_the_plans(made: list[FakeDriver]) -> None:
