@@ -12,7 +12,7 @@ import msgspec
 from . import registry
 from .model import Plan, Spec, WorkloadPlan
 from .planfile import Lines
-from .suites import FULL, SUITES, planned
+from .suites import FULL, SUITES, limits_of, planned
 
 
 def text(plan: Plan) -> str:
@@ -23,6 +23,7 @@ def text(plan: Plan) -> str:
     run |= {"aa": bool(twins)} | ({"aa_arms": twins} if twins not in ([], [plan.baseline]) else {})
     run |= {"max_time": plan.max_time} if plan.max_time else {}
     run |= {"tune": True} if plan.tune else {}
+    run |= limits_of(plan.workloads)
     named = _as_names(plan)
     specs = [_as_spec(arm.spec) for arm in plan.arms]
     alike = all(spec == specs[0] for spec in specs)
@@ -44,10 +45,10 @@ def _as_names(plan: Plan) -> dict[str, Any] | None:
     """The workloads by a suite's or their own names; None where these wouldn't say all about them."""
     if any(each.own for each in plan.workloads):
         return None
-    names = list(dict.fromkeys(each.name for each in plan.workloads))
-    if planned(names, {}, Lines(), plan.rounds) == plan.workloads:
+    names, limits = list(dict.fromkeys(each.name for each in plan.workloads)), limits_of(plan.workloads)
+    if planned(names, {}, Lines(), plan.rounds, limits=limits) == plan.workloads:
         return {"workloads": names}
-    if planned(SUITES[FULL], {}, Lines(), plan.rounds, full=True) == plan.workloads:
+    if planned(SUITES[FULL], {}, Lines(), plan.rounds, full=True, limits=limits) == plan.workloads:
         return {"suite": FULL}
     return None
 

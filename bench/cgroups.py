@@ -113,7 +113,7 @@ def _enable_below(folder: Path) -> None:
         if wanted:
             control.write_text(" ".join(f"+{each}" for each in sorted(wanted)))
     elif (folder / "cpuset.cpus").exists() and not (folder / "cpuset.cpus").read_text().strip():
-        for name in ("cpuset.cpus", "cpuset.mems"):
+        for name in ("cpuset.mems", "cpuset.cpus"):  # the CPUs last: whoever finds them there finds all of it
             (folder / name).write_text((folder.parent / name).read_text())
 
 

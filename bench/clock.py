@@ -55,6 +55,10 @@ class Call(Protocol[T_co]):
 class Clock(Protocol):
     """A monotonic clock that can be waited on."""
 
+    @property
+    def beside(self) -> bool:
+        """Whether calls run beside each other and the main thread; on a simulated clock each ends as it begins."""
+
     def now(self) -> int:
         """Nanoseconds on the host's CLOCK_MONOTONIC."""
 
@@ -119,6 +123,8 @@ class WorkerCall(Generic[T]):
 class MonotonicClock:
     """The real one."""
 
+    beside = True
+
     def now(self) -> int:
         return time.monotonic_ns()
 
@@ -174,10 +180,10 @@ def outcome(call: Call[T]) -> T:
         raise InstanceError(f"A driver's call failed: {type(error).__name__}.", details=str(error)) from error
 
 
-def let_end(clock: Clock, call: Call[T]) -> None:
+def let_end(clock: Clock, call: Call[T], seconds: float = IN_FLIGHT_SECONDS) -> None:
     """Wait for a call that is in flight: what it works on is about to be destroyed, and must not be under its feet."""
     if call.returned_at is None:
-        clock.select([call], clock.now() + IN_FLIGHT_SECONDS * NS)
+        clock.select([call], clock.now() + int(seconds * NS))
 
 
 def sleep_until(clock: Clock, deadline: int) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from . import registry, suites
+from . import headroom, registry, suites
 from .errors import UsageError, cut, figure
 from .model import Arm, Plan, Spec, WorkloadPlan
 from .planfile import (
@@ -29,6 +29,9 @@ from .planfile import (
     first,
     read,
 )
+from .workloads import density, storm
+from .workloads.density import MAX_INSTANCES
+from .workloads.storm import PARALLEL
 
 DEFAULT_DRIVERS = ("native", "docker", "kvm")
 GUESTS = "kvm"
@@ -38,6 +41,8 @@ MIN_MEMORY = 64 << 20
 MIN_DISK, MAX_DISK = 16 << 20, 1 << 40
 """Bytes: enough for a workload's own file, and what a file system can still be laid out for."""
 MAX_SEED = (1 << 63) - 1
+MAX_CROWD = 1024
+"""Instances at once."""
 
 DEFAULT_ROUNDS = 10
 """Measured blocks before any result is looked at, or all of them with --quick."""
@@ -64,6 +69,8 @@ class Options:
     accelerator: Accelerator | None = None
     libvirt_uri: str | None = None
     tune: bool | None = None
+    parallel: int | None = None
+    max_instances: int | None = None
     quick: bool = False
     aa: bool | None = None
     aa_arms: Sequence[str] = ()
@@ -91,9 +98,10 @@ def configure(options: Options) -> Configured:
     arms = _arms(options, file, lines)
     asked = frozenset(options.drivers) or frozenset(arm.driver for arm in file.arm)
     rounds, most = _rounds(options, file, lines)
-    asked_for = suites.Asked(options.workloads, options.suite, options.quick)
+    asked_for = suites.Asked(options.workloads, options.suite, options.quick, _limits(options, file, lines, arms))
     workloads = suites.choose(asked_for, file, lines, rounds)
     _fit_together(arms, workloads)
+    _fit_at_once(options, arms, workloads)
     asked_rounds = first(options.rounds, file.run.min_rounds, file.run.max_rounds)
     limit = None if asked_rounds or options.quick else DEFAULT_MAX_TIME
     against = _baseline(options, file, lines, arms)
@@ -241,6 +249,48 @@ def _fit_together(arms: Sequence[Arm], workloads: Sequence[WorkloadPlan]) -> Non
             brief,
             details="In blocks of throughput all arms' instances are up at once.",
             hint="Less `memory`, fewer arms, or only what is measured one by one: --suite footprint",
+        )
+
+
+def _limits(options: Options, file: PlanFile, lines: Lines, arms: Sequence[Arm]) -> dict[str, int]:
+    """How many instances a storm and a filling have at most: what was asked for, else what is usual and has room."""
+    found = {PARALLEL: min(storm.USUAL_MOST, _guests_with_room(arms)), MAX_INSTANCES: density.USUAL_MOST}
+    for key in found:
+        for count, at in ((getattr(file.run, key), lines.at("run", key)), (getattr(options, key), NOWHERE)):
+            if count is not None:
+                _check_count(key, count, at)
+                found[key] = count
+    return found
+
+
+def _check_count(key: str, count: int, at: Place = NOWHERE) -> None:
+    if not 1 <= count <= MAX_CROWD:
+        brief = f"{at}{figure(count)} instances at once are not possible ({key})."
+        raise UsageError(brief, hint=f"From 1 to {MAX_CROWD}.")
+
+
+def _guests_with_room(arms: Sequence[Arm]) -> int:
+    """How many guests of the largest arm can be up at once with the floor of memory left alone; at least 1."""
+    sizes = [arm.spec.memory for arm in arms if arm.driver == GUESTS]
+    return max(1, headroom.read().spare // max(sizes)) if sizes else MAX_CROWD
+
+
+def _fit_at_once(options: Options, arms: Sequence[Arm], workloads: Sequence[WorkloadPlan]) -> None:
+    """Refuse more instances at once than there may be, or than the host's memory can spare, and options for nothing."""
+    found = suites.limits_of(workloads)
+    for key, workload in ((PARALLEL, storm.Storm), (MAX_INSTANCES, density.Density)):
+        if getattr(options, key) is not None and key not in found:
+            option = f"--{key.replace('_', '-')}"
+            hint = f"Add it: -w {workload.name}"
+            raise UsageError(f"{option} is for the workload {workload.name}, which this plan does not have.", hint=hint)
+        if key in found:
+            _check_count(key, found[key])
+    asked, fit = found.get(PARALLEL, 1), _guests_with_room(arms)
+    if asked > fit:
+        raise UsageError(
+            f"{asked} guests at once do not fit: the memory that this host can spare now is enough for {fit}.",
+            details="15 % of its memory, and no less than 1 GiB, must stay available.",
+            hint=f"--parallel {fit}, less `memory` for an instance, or -d without {GUESTS}.",
         )
 
 

@@ -154,10 +154,15 @@ class RunContext:
     """The host CPUs that instances run on."""
     disk: int = 1 << 30
     """Bytes of room that a guest's disk has beyond the rootfs."""
+    crowd_cpus: tuple[int, ...] = ()
+    """The host CPUs among which instances take turns where many run at once; empty: the same."""
 
     def cpus_of(self, spec: Spec) -> tuple[int, ...]:
         """The host CPUs of an instance: as many as it has vCPUs, also beside an arm that has more."""
-        return self.cpus[-spec.vcpus :]
+        if not spec.turn or len(self.crowd_cpus) <= spec.vcpus:
+            return self.cpus[-spec.vcpus :]
+        last = len(self.crowd_cpus) - spec.turn * spec.vcpus
+        return tuple(sorted(self.crowd_cpus[(last - 1 - each) % len(self.crowd_cpus)] for each in range(spec.vcpus)))
 
 
 class Instance(ABC):

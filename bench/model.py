@@ -46,6 +46,8 @@ class Spec(Record, frozen=True, kw_only=True):
     cache: Literal["auto", "writeback", "none"] = "auto"
     """How a guest's disk goes through the host's page cache; `none` is with native AIO. `auto`: `none` where storage is
     measured, else `writeback`. It says nothing to a container, which has no disk of its own."""
+    turn: int = 0
+    """Where many instances of an arm run at once: which of the host's sets of CPUs this one has, all around."""
 
 
 class Arm(Record, frozen=True, kw_only=True):

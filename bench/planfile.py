@@ -48,6 +48,8 @@ class RunTable(Table, kw_only=True):
     workloads: list[str] | None = None
     aa: bool | None = None
     aa_arms: list[str] | None = None
+    parallel: int | None = None
+    max_instances: int | None = None
 
 
 class InstanceTable(Table, kw_only=True):

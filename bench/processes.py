@@ -95,12 +95,19 @@ def wait_gone(pid: int, started: int | None, seconds: float | None) -> bool:
     try:
         if started is not None and start_time(pid) not in (started, None):
             return True
-        ended = bool(select.select([descriptor], [], [], seconds)[0])
+        ended = readable(descriptor, seconds)
     finally:
         os.close(descriptor)
     if ended:
         reap([pid])
     return ended
+
+
+def readable(descriptor: int, seconds: float | None) -> bool:
+    """Wait until there is something to read; None: for ever. By poll: select knows no descriptor beyond 1023."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else 1000 * seconds))
 
 
 def reap(pids: Iterable[int]) -> None:

@@ -199,14 +199,14 @@ class Runner:
             settle = self._settle()
             trial = _Open(self, session, workload)
             try:
-                finished = trial.done(self._crowd(workload, session, done), settle.facts())
+                finished = trial.done(self._crowd(workload, session, done, settle), settle.facts())
             except TareError as error:
                 finished = trial.failed(error)
             self.schedule.estimate.observe(arm, {workload.key: (self.clock.now() - began) / NS})
             yield finished
             processes.reap_orphans()
 
-    def _crowd(self, planned: WorkloadPlan, session: Session, number: int) -> Measured:
+    def _crowd(self, planned: WorkloadPlan, session: Session, number: int, settled: Settled) -> Measured:
         workload, arm = self.workloads[planned.name], session.arm
         assert isinstance(workload, CrowdWorkload)
         crowd = Crowd(
@@ -216,6 +216,7 @@ class Runner:
             clock=self.clock,
             seconds=self.boot_seconds[arm.name],
             prefix=f"{session.name}w{number}",
+            idle_rate=settled.rate if settled.quiet else None,
         )
         return workload.measure_crowd(crowd, planned.params)
 

@@ -6,8 +6,10 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from . import registry, wire
 from .crowd import CrowdWorkload
@@ -36,7 +38,7 @@ FULL = "full"
 SUITES: dict[str, tuple[str, ...]] = {
     "default": ("boot", "memory", *_THROUGHPUT, "isolation", "audit", "disk"),
     QUICK: ("boot", "memory", "sysbench-cpu", "isolation", "audit", "disk"),
-    FULL: ("boot", "memory", *_THROUGHPUT, "fio-read", "fio-write", "isolation", "audit", "disk"),
+    FULL: ("boot", "memory", *_THROUGHPUT, "fio-read", "fio-write", "isolation", "audit", "disk", "storm"),
     "boot": ("boot",),
     "footprint": ("boot", "memory", "disk"),
     "throughput": _THROUGHPUT,
@@ -61,6 +63,8 @@ class Asked:
     workloads: Sequence[str] = ()
     suite: str | None = None
     quick: bool = False
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """How many instances there may be at once, by the parameter of the workload that this is for."""
 
 
 def choose(asked: Asked, file: PlanFile, lines: Lines, rounds: int) -> list[WorkloadPlan]:
@@ -70,7 +74,7 @@ def choose(asked: Asked, file: PlanFile, lines: Lines, rounds: int) -> list[Work
     tables: dict[str, list[tuple[int, WorkloadTable]]] = {}
     for number, table in enumerate(file.workload):
         tables.setdefault(table.name, []).append((number, table))
-    found = planned(names, tables, lines, rounds, quick=asked.quick, full=full)
+    found = planned(names, tables, lines, rounds, quick=asked.quick, full=full, limits=asked.limits)
     if len(found) > MAX_CELLS:
         raise UsageError(f"{len(found)} workloads, each with its parameters, are too many: at most {MAX_CELLS}.")
     keys = [each.key for each in found]
@@ -136,6 +140,7 @@ def planned(
     *,
     quick: bool = False,
     full: bool = False,
+    limits: Mapping[str, int] | None = None,
 ) -> list[WorkloadPlan]:
     """These workloads with the tables that the file has of them, and all that it does not say as it usually is."""
     found = []
@@ -148,7 +153,26 @@ def planned(
                 found.append(WorkloadPlan(name=name, blocks=blocks, together=together, own=own))
             else:
                 together = not quick and _together(table, lines, number)
-                found += _built_in(table, lines, number, blocks, together=together, full=full)
+                built_in = _built_in(table, lines, number, blocks, together=together, full=full)
+                found += built_in if table.params else _limited(built_in, limits or {})
+    return found
+
+
+def _limited(plans: list[WorkloadPlan], limits: Mapping[str, int]) -> list[WorkloadPlan]:
+    """One of crowds with as many instances as the limit says, where there is one for it."""
+    workload = registry.planned(plans[0])
+    if not isinstance(workload, CrowdWorkload) or workload.limit not in limits:
+        return plans
+    return [msgspec.structs.replace(plans[0], params=dict(params)) for params in workload.up_to(limits[workload.limit])]
+
+
+def limits_of(plans: Iterable[WorkloadPlan]) -> dict[str, int]:
+    """The most instances that these workloads start at once, by the parameter that says so."""
+    found: dict[str, int] = {}
+    for each in plans:
+        workload = registry.planned(each)
+        if isinstance(workload, CrowdWorkload) and workload.limit in each.params:
+            found[workload.limit] = max(found.get(workload.limit, 0), int(each.params[workload.limit]))
     return found
 
 

@@ -14,6 +14,7 @@ import contextlib
 import math
 import re
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .clock import NS, Call, Clock, Source, outcome
@@ -138,6 +139,8 @@ class Wire:
         self._buffer = bytearray()
         self._next_id = 1
         self._stamp: int | None = None
+        self.first_byte_at: int | None = None
+        """When the first byte of all was read (ns); None before."""
         self._starting: Call[None] | None = None
         self.console = console
         self.ended_at: int | None = None
@@ -151,15 +154,24 @@ class Wire:
         """
         self._starting = starting
         try:
-            if not self._buffer:
-                self._read_more(deadline, "the agent's READY")
-            first_byte_at = self._clock.now() if self._stamp is None else self._stamp
             words = self._line(deadline, "the agent's READY").split()
         finally:
             self._starting = None
         if len(words) != 2 or words[0] != "READY":
             raise WireGarbled("The agent's first line is not READY.", details=repr(words)[:500])
-        return first_byte_at, _number(words[1])
+        assert self.first_byte_at is not None
+        return self.first_byte_at, _number(words[1])
+
+    def sources(self) -> list[Source]:
+        """What to wait for where one loop reads several instances: `take` then reads what there is."""
+        return [each for each in (self._wire, self._console) if each is not None]
+
+    def take(self, readable: Sequence[Source]) -> None:
+        """Read, without waiting, from those of its sources that are readable. Raises WireLost at the end."""
+        if self._wire in readable:
+            self._read_wire("the agent")
+        if self._console in readable:
+            self._read_console()
 
     def run(self, command: str, *, seconds: float) -> Answer:
         """Run a shell command in the instance, with a deadline of that many seconds there.
@@ -270,6 +282,7 @@ class Wire:
             raise WireLost(f"The wire ended while waiting for {what}.", details=self._tail())
         self._buffer += data
         self._stamp = now
+        self.first_byte_at = self.first_byte_at or now
         return True
 
     def _read_console(self) -> bool:

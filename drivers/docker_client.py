@@ -21,6 +21,8 @@ from .docker_endpoint import NO_ENGINE, Endpoint, NoEngine
 
 TIMEOUT = 120
 """Seconds that one call to the engine may take."""
+CONNECTIONS = 1024
+"""That a client keeps: as many calls may be made at once, and one that is dropped is a line of warning."""
 ANSWER_SECONDS = 20
 """Seconds in which an engine must give its version: one that is started by its socket needs some."""
 
@@ -53,7 +55,8 @@ def _client(endpoint: Endpoint, version: str, seconds: int) -> docker.APIClient:
     # Or requests would believe REQUESTS_CA_BUNDLE rather than the engine's own authority.
     client.trust_env = endpoint.tls is None
     if endpoint.url.startswith("unix://"):
-        client.mount("http+docker://", _Adapter(endpoint.url.replace("unix://", "http+unix://"), seconds))
+        socket_url = endpoint.url.replace("unix://", "http+unix://")
+        client.mount("http+docker://", _Adapter(socket_url, seconds, max_pool_size=CONNECTIONS))
     return client
 
 

@@ -86,6 +86,8 @@ S = TypeVar("S", bound=Source)
 class FakeClock:
     """A clock that stands until something waits, and then jumps to what was waited for."""
 
+    beside = False
+
     def __init__(self, now: int = 1_000 * NS) -> None:
         self._now = now
         self._busy = 0.0

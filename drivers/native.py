@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import select
 import shutil
 import socket
 import subprocess
@@ -156,7 +155,7 @@ class NativeInstance(Instance):
     def _wait_created(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None
         words = b""
-        if select.select([process.stderr], [], [], CREATE_SECONDS)[0]:
+        if processes.readable(process.stderr.fileno(), CREATE_SECONDS):
             words = os.read(process.stderr.fileno(), 4096)
         if words != b"created\n":
             raise InstanceError(

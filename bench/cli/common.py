@@ -140,6 +140,8 @@ def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--tune/--no-tune", default=None,
             help="Set governor, turbo and KSM for the run and drop the caches; undone on every way out.",
         ),
+        click.option("--parallel", type=int, metavar="N", help="For the workload storm: 1, 2, 4, ... N at once."),
+        click.option("--max-instances", type=int, metavar="N", help="For the workload density: no more than these."),
         click.option("--quick", is_flag=True, help="10 blocks of boot, 6 of memory and CPU: about a minute."),
     ]  # fmt: skip
     for option in reversed(options):

@@ -71,7 +71,7 @@ def make_ready(
     notices += more
     cpus = instance_cpus(max(arm.spec.vcpus for arm in plan.arms))
     room = max(arm.spec.disk for arm in plan.arms)
-    context = RunContext(lease.folder.name, lease.folder, lease, cpus, room)
+    context = RunContext(lease.folder.name, lease.folder, lease, cpus, room, crowd_cpus(len(cpus)))
     simulated = all(use.driver.name == "fake" for use in able)
     built = _simulated_rootfs() if simulated else build_rootfs(reference, context, say, plan.packages)
     ready = Ready(rootfs=built, cpus=cpus, notices=notices)
@@ -205,6 +205,12 @@ def instance_cpus(vcpus: int) -> tuple[int, ...]:
     """The last CPUs of those that we may use: engines and harness have the others, where there are others."""
     allowed = sorted(os.sched_getaffinity(0))
     return tuple(allowed[-vcpus:])
+
+
+def crowd_cpus(vcpus: int) -> tuple[int, ...]:
+    """Where many instances run at once: all CPUs but the first, which is left to us where one instance can spare it."""
+    allowed = sorted(os.sched_getaffinity(0))
+    return tuple(allowed[1:] if len(allowed) > vcpus else allowed)
 
 
 def _simulated_rootfs() -> Rootfs:

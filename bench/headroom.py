@@ -1,0 +1,45 @@
+"""How much memory the host has left, and how much of it instances must leave alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import TareError
+
+LEAST_SHARE = 0.15
+LEAST_BYTES = 1 << 30
+LIGHT = 32 << 20
+"""Bytes that a process or a container is taken to need, with its shim, before one has been seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """The host's memory at one moment, in bytes."""
+
+    total: int
+    available: int
+
+    @property
+    def floor(self) -> int:
+        """What must stay available: 15 % of all memory, and never less than 1 GiB."""
+        return max(int(LEAST_SHARE * self.total), LEAST_BYTES)
+
+    @property
+    def spare(self) -> int:
+        """What instances may take; negative where too little is left already."""
+        return self.available - self.floor
+
+    def holds(self, count: int, each: int) -> bool:
+        """Whether so many instances that may take so many bytes each leave the floor alone."""
+        return count * each <= self.spare
+
+
+def read(path: Path = Path("/proc/meminfo")) -> Headroom:
+    """MemTotal and MemAvailable, now. Raises TareError where the kernel does not state them."""
+    try:
+        lines = (line.split() for line in path.read_text().splitlines())
+        values = {words[0].rstrip(":"): int(words[1]) << 10 for words in lines}
+        return Headroom(values["MemTotal"], values["MemAvailable"])
+    except (OSError, LookupError, ValueError) as error:
+        raise TareError("The host does not say how much memory is available.", details=f"{path}: {error}") from error
