@@ -40,7 +40,7 @@ def render_html(analysis: Analysis) -> str:
         else "",
         sweep_svgs={
             sweep.id: drawn(figures.sweep_svg, sweep, f"{sweep.title} over {sweep.parameter}, {sweep.unit}")
-            for sweep in page.sweeps
+            for sweep in (*page.sweeps, *(page.storms.charts if page.storms else ()))
         },
         strip_svgs={
             strip.id: drawn(figures.strip_svg, strip, f"Every value: {strip.title}, {strip.unit}")

@@ -12,6 +12,7 @@ from .view_charts import Forest, Strip, Sweep, Waterfall, forest, strips, sweeps
 from .view_format import count, one_line
 from .view_method import KVM_EVIDENCE, Facts, Method, NoticeView, facts_tables, method, notices
 from .view_seed import SeedTable, seed_table
+from .view_storms import Storms, storms
 from .view_tables import Table, tables
 from .view_trust import Trust, trust, twin_words
 from .view_words import EMULATED, SIMULATED, arm_label, headline, verdict_counts
@@ -50,6 +51,7 @@ class Page:
     waterfall: Waterfall | None
     forest: Forest | None
     sweeps: list[Sweep]
+    storms: Storms | None
     strips: list[Strip]
     audit: AuditView
     audit_line: str
@@ -88,6 +90,7 @@ def view(analysis: Analysis) -> Page:
         waterfall=waterfall(analysis),
         forest=forest(analysis),
         sweeps=sweeps(analysis),
+        storms=storms(analysis),
         strips=drawn,
         audit=audit_view(analysis),
         audit_line=audit_line(analysis),

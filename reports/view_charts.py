@@ -218,10 +218,11 @@ def sweeps(analysis: Analysis) -> list[Sweep]:
     for row in analysis.rows:
         if is_throughput(analysis, row):
             by_metric.setdefault(row.metric, []).append(row)
-    return [_sweep(analysis, rows, key) for rows in by_metric.values() if len(rows) > 2 and (key := swept(rows))]
+    return [sweep(analysis, rows, key) for rows in by_metric.values() if len(rows) > 2 and (key := swept(rows))]
 
 
-def _sweep(analysis: Analysis, rows: list[Row], key: str) -> Sweep:
+def sweep(analysis: Analysis, rows: list[Row], key: str) -> Sweep:
+    """One metric over the numbers that a parameter has in these rows."""
     rows = sorted(rows, key=lambda row: float(parameters(row)[key]))
     metric = analysis.metrics[rows[0].metric]
     cells = {head: [analysis.cell(row, head.arm) for row in rows] for head in columns(analysis)}

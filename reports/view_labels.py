@@ -17,12 +17,18 @@ COST = ".host_cpu"
 """How the name of a metric ends that says what a unit of a workload's work costs the host."""
 
 
+_GROUPS = {
+    "boot": "boot", "stop": "boot", "storm": "storm", "memory": "weight", "disk": "weight", "density": "weight",
+    "isolation": "isolation",
+}  # fmt: skip
+"""Tables by the first word of a metric's name."""
+
+
 def group_of(metric: Metric) -> str:
     """Which table a metric belongs to."""
     prefix = metric.name.partition(".")[0]
-    found = {"boot": "boot", "stop": "boot", "memory": "weight", "disk": "weight", "isolation": "isolation"}
-    if prefix in found:
-        return found[prefix]
+    if prefix in _GROUPS:
+        return _GROUPS[prefix]
     return "other" if metric.better == "neither" else "throughput"
 
 
@@ -55,6 +61,8 @@ _WORDS: dict[str, Callable[[Scalar], str]] = {
     "block_size": _size,
     "depth": lambda value: f"depth{NBSP}{int(value)}",
     "connections": lambda value: count(int(value), "connection"),
+    "parallel": lambda value: f"{int(value)}{NBSP}at once",
+    "max_instances": lambda value: f"at most{NBSP}{int(value)}",
 }
 """In the order in which they are said."""
 

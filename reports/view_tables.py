@@ -58,6 +58,7 @@ class Table:
 
 GROUPS = {
     "boot": "Boot time",
+    "storm": "Launch storms",
     "weight": "Memory and disk",
     "throughput": "Throughput",
     "isolation": "Isolation",
@@ -198,10 +199,13 @@ def _notes(common: _Common, compared: list[Comparison], floor: str) -> tuple[str
 def _in_order(analysis: Analysis, group: str, rows: list[Row]) -> list[Row]:
     """The primary row, which makes the headline, leads, and milestones stay in their order in time; in throughput
     each rate has its host CPU beside it, by workload and parameters as they were planned."""
-    if group != "throughput":
-        return sorted(rows, key=lambda row: not leads(analysis, row))
     workloads = analysis.run.manifest.plan.workloads
     places = {(each.name, canonical(each.params)): place for place, each in enumerate(workloads)}
+    if group == "storm":
+        order = list(dict.fromkeys(row.metric for row in rows))
+        rows = sorted(rows, key=lambda row: (order.index(row.metric), places.get((row.workload, row.params), 0)))
+    if group != "throughput":
+        return sorted(rows, key=lambda row: not leads(analysis, row))
     return sorted(rows, key=lambda row: (places.get((row.workload, row.params), len(places)), not leads(analysis, row)))
 
 

@@ -238,7 +238,7 @@ def _ratio(metric: Metric, item: Comparison, effect: Estimate) -> str:
         return f"{verb} equally fast{where} within {percent(metric.region)}"
     if metric.name == "boot.ready":
         return f"takes {number(effect.value)} times as long to boot ({interval})"
-    kind = "time" if metric.unit == "s" else "amount"
+    kind = "time" if metric.unit == "s" else "rate" if metric.unit.endswith("/s") else "amount"
     return f"has {number(effect.value)} times the {kind} in {one_line(metric.title)} ({interval})"
 
 

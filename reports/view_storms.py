@@ -1,0 +1,93 @@
+"""Launch storms: how fast instances start when many are asked for at once, as charts with their tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tare_bench.analysis import Analysis
+from tare_bench.compare import Row
+from tare_bench.model import canonical
+from tare_bench.tails import STARTS, Tail, tails
+
+from .view_cells import Column
+from .view_charts import Sweep, sweep
+from .view_format import NBSP, count, number, unit_for
+from .view_labels import parameters
+from .view_tables import columns
+
+WORKLOAD, PARALLEL = "storm", "parallel"
+RATE, READY, SLOWEST = "storm.rate", "storm.ready", "storm.slowest"
+AT_ONCE = "instances at once"
+
+
+@dataclass(frozen=True, slots=True)
+class TailRow:
+    """One arm's 99th percentile of the single starts, for each number of instances at once."""
+
+    arm: str
+    label: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Storms:
+    """All that the page says of storms beside its table."""
+
+    charts: tuple[Sweep, ...]
+    """The rate, the median and the slowest start, each over the number of instances at once."""
+    names: tuple[str, ...]
+    """How many were asked for at once, in their order."""
+    tails: tuple[TailRow, ...]
+    note: str
+    """Of what the percentiles are, or why there are none."""
+
+
+def storms(analysis: Analysis) -> Storms | None:
+    """None where no storm has a value."""
+    by_metric = {name: _rows(analysis, name) for name in (RATE, READY, SLOWEST)}
+    if not by_metric[RATE]:
+        return None
+    charts = [
+        replace(sweep(analysis, rows, PARALLEL), parameter=AT_ONCE) for rows in by_metric.values() if len(rows) > 1
+    ]
+    found, sizes = tails(analysis.run, READY), sorted(int(parameters(row)[PARALLEL]) for row in by_metric[RATE])
+    known = any(each.value is not None for each in found.values())
+    most = max((each.starts for each in found.values()), default=0)
+    return Storms(
+        charts=tuple(charts),
+        names=tuple(str(each) for each in sizes),
+        tails=tuple(_tail_row(head, sizes, found) for head in columns(analysis)) if known else (),
+        note=_note(known, most),
+    )
+
+
+def _rows(analysis: Analysis, metric: str) -> list[Row]:
+    return [
+        row
+        for row in analysis.rows
+        if row.metric == metric and isinstance(parameters(row).get(PARALLEL), int) and len(parameters(row)) == 1
+    ]
+
+
+def _tail_row(head: Column, sizes: list[int], found: dict[tuple[str, str], Tail]) -> TailRow:
+    texts = (_text(found.get((head.arm, canonical({PARALLEL: size})))) for size in sizes)
+    return TailRow(arm=head.name, label=head.label, texts=tuple(texts))
+
+
+def _text(tail: Tail | None) -> str:
+    if tail is None:
+        return "not run"
+    if tail.value is None or tail.bound is None:
+        return f"{tail.starts} of {STARTS} starts"
+    unit = unit_for("s", [tail.value])
+    value, bound = (f"{number(each / unit.size)}{NBSP}{unit.symbol}" for each in (tail.value, tail.bound))
+    return f"{value} (at most {bound}), n = {tail.starts}"
+
+
+def _note(known: bool, most: int) -> str:
+    if known:
+        return (
+            "The 99th percentile of the single starts, pooled over all storms of a cell, with its upper bound at "
+            f"95{NBSP}%; starts of one storm depend on each other, so the bound is a little too low."
+        )
+    return f"A 99th percentile takes {STARTS} starts; no cell has more than {count(most, 'start')}."
