@@ -21,7 +21,6 @@ RATE = Metric(
     name="storm.rate",
     unit="1/s",
     better="higher",
-    resolution=1e-4,
     title="Starts in a storm",
     definition=f"Starts each second {_AT_ONCE}: their number over the time from the first request to the moment at "
     "which the host has read the first byte of the last READY.",
@@ -114,7 +113,8 @@ def _spent(crowd: Crowd, before: float | None, storm: Launch) -> float | None:
 def _measured(storm: Launch, cpu: float | None) -> Measured:
     measured, count = Measured(), len(storm.lives)
     first, each = _first_request(storm), [live.since_request()["ready"] for live in storm.lives]
-    measured.add(RATE, count * NS / (_last_ready(storm) - first))
+    took = (_last_ready(storm) - first) / NS
+    measured.add(RATE, count / took, error=count / took * storm.lag / took)
     for seconds in each:
         measured.add(READY, seconds, error=storm.lag)
     measured.add(SLOWEST, max(each), error=storm.lag)

@@ -26,8 +26,6 @@ ALONE = {"native": 0.004, "docker": 0.18, "kvm": 2.8}
 
 
 def stormy(sizes: Sequence[int] = (1, 2, 16), blocks: int = 3) -> Run:
-    sizes: Sequence[int] = (1, 2, 16), blocks: int = 3, arms: Sequence[str] = ("native", "docker", "kvm")
-) -> Run:
     """A run with storms of these sizes after its boots, and one filling."""
     run = build(Setting(rounds=2, workloads=("boot",)))
     dice, plan = random.Random(3), run.manifest.plan
