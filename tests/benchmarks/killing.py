@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bystanders import Bystanders
-from phases import LATE, PHASES, UNGUARDED, WORKLOADS, Watched, command_lines, shared_cgroups
+from phases import LATE, PHASES, STORM, UNGUARDED, WORKLOADS, Watched, command_lines, shared_cgroups
 from tare_bench import cgroups, paths, registry, store
 
 TICK = 0.002
@@ -93,7 +93,11 @@ def tare(*arguments: str | Path) -> list[str]:
 
 def start(phase: str, drivers: tuple[str, ...], folder: Path) -> Watched:
     """Start a run that will come to that phase."""
-    what = ["-w", "boot", "--rounds", "1"] if phase in LATE else ["--quick", "-w", ",".join(WORKLOADS), "--rounds", "2"]
+    what = ["--quick", "-w", ",".join(WORKLOADS), "--rounds", "2"]
+    if phase in LATE:
+        what = ["-w", "boot", "--rounds", "1"]
+    elif phase == "storming":
+        what = ["-w", STORM, "--parallel", "4", "--rounds", "1"]
     log, results = folder / "stderr", folder / "results"
     command = tare("run", "-d", ",".join(drivers), *what, "--progress", "json", "--results", results)
     with log.open("wb") as stderr:

@@ -20,6 +20,9 @@ from tare_bench.guest import agent_argv
 WORKLOADS = ("memory", "sysbench-cpu")
 """Both take a second or more: there is time to be killed in."""
 
+STORM = "storm"
+"""The workload that starts many at once."""
+
 
 def shared_cgroups() -> set[Path]:
     """The parents that runs have in common, where they are there."""
@@ -173,6 +176,23 @@ def is_between(run: Watched) -> bool:
     return run.after("stop")
 
 
+def is_storming(run: Watched) -> bool:
+    """Several of the target's instances were asked for at once, and two of them at least have left a trace."""
+    last = run.events[-1] if run.events else {}
+    mine = last.get("event") == "session" and last["arm"] == run.target and last["workload"].startswith(STORM)
+    return mine and len(_many(run)) > 1
+
+
+def _many(run: Watched) -> set[object]:
+    if run.target == "docker":
+        return {*_containers(run)} - run.before
+    return {*(run.folder.glob("b*w*n*") if run.target == "kvm" else _native_rooms(run))}
+
+
+def _native_rooms(run: Watched) -> Iterator[Path]:
+    return (paths.cache_dir() / "native").glob(f"{run.run}-b*w*n*")
+
+
 def is_closing(run: Watched) -> bool:
     """All trials are done: engines and connections are being closed."""
     return bool(run.run) and (run.kept / store.END).exists()
@@ -190,6 +210,7 @@ PHASES: dict[str, Callable[[Watched], bool]] = {
     "trial": is_in_trial,
     "stopping": is_stopping,
     "between": is_between,
+    "storming": is_storming,
     "closing": is_closing,
     "rendering": is_rendering,
 }

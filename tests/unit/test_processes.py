@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -73,3 +74,15 @@ def test_a_name_may_hold_anything() -> None:
     finally:
         end(process)
         process.stdout.close()
+
+
+def test_a_descriptor_beyond_what_select_takes_can_be_waited_for() -> None:
+    reader, writer = os.pipe()
+    high = fcntl.fcntl(reader, fcntl.F_DUPFD_CLOEXEC, 1100)
+    try:
+        assert not processes.readable(high, 0.0)
+        os.write(writer, b".")
+        assert processes.readable(high, 30.0)
+    finally:
+        for each in (reader, writer, high):
+            os.close(each)

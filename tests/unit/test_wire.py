@@ -86,6 +86,32 @@ def test_ready_is_stamped_at_its_first_byte() -> None:
     assert wire.ready(_deadline(wire)) == (start + NS, 0.57)
 
 
+def test_one_loop_reads_several_and_stamps_each_at_its_first_byte() -> None:
+    clock, came = FakeClock(), ((1.0, 2.5), (0.5, 3.0))
+    start, wires = clock.now(), []
+    for first, rest in came:
+        channel, console = FakeChannel(clock, lambda data: None), FakeChannel(clock, lambda data: None)
+        for seconds, data in ((first, b"REA"), (rest, b"DY 0.57\n")):
+            channel.arrive(start + round(seconds * NS), data)
+        console.arrive(start + 2 * NS, b"Linux version")
+        wires.append(Wire(Streams(channel, console), clock, ConsoleLog(b"tare: init")))
+    end = start + 10 * NS
+    while readable := clock.select([each for wire in wires for each in wire.sources()], end):
+        for wire in wires:
+            wire.take(readable)
+    for wire, (first, _) in zip(wires, came, strict=True):
+        assert wire.first_byte_at == start + round(first * NS)
+        assert wire.console.first_byte_at == start + 2 * NS
+        assert wire.ready(end) == (wire.first_byte_at, 0.57)
+
+
+def test_a_wire_that_ends_says_so_in_such_a_loop_too() -> None:
+    wire = _wire((1.0, b""))
+    readable = wire._clock.select(wire.sources(), _deadline(wire))
+    with pytest.raises(WireLost):
+        wire.take(readable)
+
+
 @pytest.mark.parametrize("line", [b"HELLO 1.0\n", b"READY\n", b"READY x\n", b"READY 1 2\n", b"\n", b"\xff\xfe\n"])
 def test_another_first_line_is_garbled(line: bytes) -> None:
     wire = _wire((1.0, line))
