@@ -6,11 +6,10 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import pytest
 from tare_bench import launch
-from tare_bench.clock import MonotonicClock, S
+from tare_bench.clock import Call, MonotonicClock, S, T
 from tare_bench.driver import Accounts, Instance, Streams
 from tare_bench.drivers.fake import Behaviour, FakeDriver
 from tare_bench.errors import InstanceError, InstanceTimeout, TareError
@@ -258,23 +257,34 @@ def test_an_interrupt_lets_end_what_is_in_flight_starts_nothing_more_and_leaves_
     assert driver.alive == {}
 
 
-def test_an_interrupt_before_they_were_let_go_makes_none() -> None:
-    clock = Interrupting()
-    driver = Driver()
-    driver.clock, begin = clock, clock.begin  # type: ignore[assignment]
-    begun: list[object] = []
+class AtCall(MonotonicClock):
+    """A Ctrl-C in the moment at which a call is begun: the one of that number, once it is counted."""
 
-    def interrupted(*arguments: Any) -> Any:
-        if len(begun) == 2:
-            begun.append(None)
+    def __init__(self, number: int) -> None:
+        self.left: float = number
+
+    def begin(self, call: Callable[[], T], known: Callable[[Call[T]], None] | None = None) -> Call[T]:
+        self.left -= 1
+        if self.left == 0:
             raise KeyboardInterrupt
-        begun.append(None)
-        return begin(*arguments)
+        return super().begin(call, known)
 
-    clock.begin = interrupted  # type: ignore[method-assign]
+
+def test_an_interrupt_before_they_were_let_go_makes_none() -> None:
+    driver = Driver()
+    driver.clock = AtCall(3)  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt):
         started(driver, 4)
     assert driver.done == []
+
+
+def test_an_interrupt_before_all_are_being_destroyed_destroys_them_all() -> None:
+    driver = Driver()
+    driver.clock = clock = AtCall(4 + 2)  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        started(driver, 4)
+    assert clock.left < 0
+    assert driver.alive == {}
 
 
 def test_an_interrupt_while_they_are_destroyed_leaves_nothing_either() -> None:
