@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from statistics import median
 
 from tare_bench.analysis import Analysis
 from tare_bench.compare import Row
-from tare_bench.model import canonical
+from tare_bench.model import Trial, canonical
 from tare_bench.tails import STARTS, Tail, tails
 
 from .view_cells import Column
@@ -40,6 +43,9 @@ class Storms:
     tails: tuple[TailRow, ...]
     note: str
     """Of what the percentiles are, or why there are none."""
+    harness: tuple[str, ...]
+    """For each arm's largest storms: how close together they were asked for, how late they were read, and what Tare
+    itself computed meanwhile."""
 
 
 def storms(analysis: Analysis) -> Storms | None:
@@ -58,7 +64,34 @@ def storms(analysis: Analysis) -> Storms | None:
         names=tuple(str(each) for each in sizes),
         tails=tuple(_tail_row(head, sizes, found) for head in columns(analysis)) if known else (),
         note=_note(known, most),
+        harness=tuple(text for head in columns(analysis) if (text := _harness(analysis, head))),
     )
+
+
+_HARNESS = ("asked_within", "read_late", "harness_cpu")
+
+
+def _harness(analysis: Analysis, head: Column) -> str:
+    """The medians of the arm's largest storms; empty where it has none that says so."""
+    found = [(size, seen) for trial in analysis.run.trials if trial.cell.arm == head.arm for size, seen in _said(trial)]
+    most = max((size for size, _ in found), default=0)
+    largest = [seen for size, seen in found if size == most]
+    if not largest:
+        return ""
+    asked, late, own, took = (number(1e3 * median(values)) for values in zip(*largest, strict=True))
+    return (
+        f"{head.name}, {most} at once: asked for within {asked}{NBSP}ms, read at most {late}{NBSP}ms late; "
+        f"Tare itself computed for {own} of {took}{NBSP}ms."
+    )
+
+
+def _said(trial: Trial) -> Iterator[tuple[int, tuple[float, ...]]]:
+    """A storm's size, and in seconds what it says of Tare itself and how long it took; nothing where it doesn't."""
+    size = trial.cell.params.get(PARALLEL)
+    rates = [sample.value for sample in trial.samples if sample.metric == RATE and sample.value > 0]
+    if trial.cell.workload == WORKLOAD and isinstance(size, int) and rates:
+        with contextlib.suppress(LookupError, ValueError):
+            yield size, (*(float(trial.facts[key]) for key in _HARNESS), size / rates[0])
 
 
 def _rows(analysis: Analysis, metric: str) -> list[Row]:

@@ -13,6 +13,7 @@ from tare_bench.model import canonical
 from tare_bench.stats import EXPLORATORY_LEVEL
 
 from .view_cells import WORDS, Column, Shown, TableCell, table_cell
+from .view_density import stopped
 from .view_format import NBSP, count, identifier, one_line, percent, unit_for
 from .view_labels import COST, group_of, leads, parameter_words, title
 from .view_marks import Axis, difference_axis, ratio_axis
@@ -120,7 +121,12 @@ def _table(analysis: Analysis, group: str, rows: list[Row], drawn: frozenset[str
         axis=axis,
         lede=_lede(analysis, rows, axis) if rows else "",
         alerts=_alerts(analysis, group, rows),
-        notes=_notes(common, compared, floor_note(analysis) if group != "isolation" else "") if rows else (),
+        notes=(
+            *_notes(common, compared, floor_note(analysis) if group != "isolation" else ""),
+            *(stopped(analysis) if group == "weight" else ()),
+        )
+        if rows
+        else (),
     )
 
 

@@ -9,7 +9,7 @@ from functools import cache
 
 import msgspec
 import pytest
-from runs import METRICS, PRIMARY, Setting, build
+from runs import HOSTILE, METRICS, PRIMARY, Setting, build
 from tare_bench.analysis import Analysis, analyse
 from tare_bench.model import Cell, Run, Sample, Trial, WorkloadPlan
 from tare_bench.reports.html import render_html
@@ -44,12 +44,19 @@ def stormy(sizes: Sequence[int] = (1, 2, 16), blocks: int = 3) -> Run:
                         ),
                         instance="", age_s=None, block=10 + block, position=position, role="measured", status="ok",
                         started_at="2026-11-24T04:40:00Z", samples=_samples(cell, ALONE[arm.name], dice),
+                        facts=_facts(cell, block),
                     )
                 )  # fmt: skip
     manifest = msgspec.structs.replace(
         run.manifest, plan=msgspec.structs.replace(plan, workloads=[*plan.workloads, *cells])
     )
     return msgspec.structs.replace(run, manifest=manifest, trials=trials)
+
+
+def _facts(cell: WorkloadPlan, block: int) -> dict[str, str]:
+    if cell.name == "density":
+        return {"stopped": "max_instances: 16"}
+    return {"asked_within": f"{0.001 * (block + 1)}", "read_late": "0.0005", "harness_cpu": "0.04"}
 
 
 def _samples(cell: WorkloadPlan, alone: float, dice: random.Random) -> list[Sample]:
@@ -151,3 +158,33 @@ def test_a_rate_is_called_one_in_the_answer() -> None:
     words = " ".join(headline(analysed(blocks=20))).replace(NBSP, " ")
     assert "times the rate in Starts in a storm" in words
     assert "16 at once" in words
+
+
+def test_what_was_tares_own_in_the_largest_storms_is_said() -> None:
+    docker = next(text for text in shown(analysed()).harness if text.startswith("docker"))
+    assert re.fullmatch(
+        r"docker, 16 at once: asked for within 2.00 ms, read at most 0.500 ms late; "
+        r"Tare itself computed for 40.0 of \d+ ms\.",
+        docker.replace(NBSP, " "),
+    )
+    assert len(shown(analysed()).harness) == 3
+
+
+def test_why_a_filling_ended_stands_below_its_table() -> None:
+    weight = next(table for table in tables(analysed()) if table.id == "weight")
+    assert "docker: filled up to max_instances: 16." in weight.notes
+
+
+def test_storms_that_say_odd_things_are_shown_all_the_same() -> None:
+    run = stormy()
+    trials = [
+        msgspec.structs.replace(
+            trial,
+            facts=dict.fromkeys(trial.facts, HOSTILE),
+            cell=msgspec.structs.replace(trial.cell, params={"parallel": HOSTILE} if number % 2 else trial.cell.params),
+        )
+        for number, trial in enumerate(run.trials)
+    ]
+    page = render_html(analyse(msgspec.structs.replace(run, trials=trials), KNOWN, PRIMARIES))
+    assert HOSTILE not in page
+    assert 'id="storms"' in page
