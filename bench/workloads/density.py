@@ -44,7 +44,8 @@ AVAILABLE = Metric(
     scale="exact",
     title="Host memory for an idle instance",
     definition="By how much the host's MemAvailable fell from before the first start to after the last round of "
-    "commands, over the number of instances that were up then. Whatever else took or freed memory meanwhile is in it.",
+    "commands, over the number of instances that were up then. Whatever else took or freed memory meanwhile is in it; "
+    "not given where it did not fall.",
 )
 
 
@@ -103,10 +104,9 @@ class _Filling:
         )
 
     def _worst(self) -> int:
-        """A guest may take all of its memory; another instance what the dearest of the others took."""
-        if self.crowd.driver.kind == Kind.VM or not self.costs:
-            return self.crowd.weight
-        return max(self.costs)
+        """A guest may take all of its memory; another instance what the dearest of the others took, if that is more."""
+        light = self.crowd.driver.kind != Kind.VM
+        return max(self.crowd.weight, *self.costs) if light and self.costs else self.crowd.weight
 
     def _start(self, stack: contextlib.ExitStack) -> None:
         before = self.crowd.memory().available
@@ -130,7 +130,8 @@ class _Filling:
         found = Measured(facts={"stopped": stopped})
         found.facts["probe_p99"] = " ".join(f"{seconds:.4f}" for seconds in self.rounds)
         found.add(INSTANCES, count)
-        found.add(AVAILABLE, taken / len(self.lives))
+        if taken > 0:  # less is what others have freed
+            found.add(AVAILABLE, taken / len(self.lives))
         return found
 
 

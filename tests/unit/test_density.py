@@ -60,12 +60,23 @@ def test_it_stops_at_the_number_that_was_asked_for() -> None:
     assert len(found.facts["probe_p99"].split()) == 5
 
 
-def test_containers_stop_where_one_more_like_the_dearest_would_touch_the_floor() -> None:
-    host = Host(105 * MIB)
+@pytest.mark.parametrize(("each", "fit"), [(10, 8), (40, 2)])
+def test_containers_stop_where_one_more_like_the_dearest_would_touch_the_floor(each: int, fit: int) -> None:
+    """And a light one is taken to need 32 MiB."""
+    host = Host(105 * MIB, each=each * MIB)
     found = host.filled()
-    assert values(found)["density.instances"] == 10
-    assert found.facts["stopped"].startswith("memory: 1541 MiB available, of which 1536 must stay")
-    assert host.least == 5 * MIB
+    assert values(found)["density.instances"] == fit
+    left = 105 - each * fit
+    assert found.facts["stopped"].startswith(f"memory: {1536 + left} MiB available, of which 1536 must stay")
+    assert host.least == left * MIB
+
+
+def test_memory_that_others_free_meanwhile_is_no_value_and_no_reason_to_go_below_the_floor() -> None:
+    host = Host(100 * MIB, each=-MIB)
+    assert values(host.filled(4)) == {"density.instances": 4}
+    costs = Host(20 * MIB, each=-10 * MIB)
+    with pytest.raises(Skipped):
+        costs.filled()
 
 
 def test_guests_stop_where_one_more_could_not_have_all_of_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
