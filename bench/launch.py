@@ -226,3 +226,11 @@ def joined(errors: Sequence[tuple[str, Exception]], count: int, what: str = "fai
     found = kind(brief, details="\n".join(f"{name}: {error}" for name, error in errors), hint=hint)
     found.__cause__ = ExceptionGroup(brief, [error for _, error in errors])
     return found
+
+
+def leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
+    """The errors that a group holds, at whatever depth."""
+    found: list[Exception] = []
+    for each in group.exceptions:
+        found += leaves(each) if isinstance(each, BaseExceptionGroup) else [each]
+    return found

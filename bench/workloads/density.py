@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from ..clock import NS
 from ..crowd import Crowd, CrowdWorkload
 from ..driver import Kind
+from ..errors import InstanceError
+from ..launch import leaves
 from ..lifecycle import Live
 from ..metrics import Metric
 from ..model import Scalar
@@ -63,9 +65,14 @@ class Density(CrowdWorkload):
     def measure_crowd(self, crowd: Crowd, params: Mapping[str, Scalar]) -> Measured:
         filling = _Filling(crowd, int(params[MAX_INSTANCES]))
         before = crowd.memory().available
-        with contextlib.ExitStack() as stack:
-            stopped = filling.fill(stack)
-            taken = before - crowd.memory().available
+        try:
+            with contextlib.ExitStack() as stack:
+                stopped = filling.fill(stack)
+                taken = before - crowd.memory().available
+        except ExceptionGroup as group:
+            errors = leaves(group)
+            brief = f"{len(errors)} errors with {len(filling.lives)} instances up: {str(errors[0]).splitlines()[0]}"
+            raise InstanceError(brief, details="\n".join(map(str, errors)), hint="tare sweep") from group
         return filling.measured(stopped, taken)
 
 

@@ -13,6 +13,7 @@ from tare_bench import launch, lifecycle
 from tare_bench.clock import MonotonicClock, S
 from tare_bench.crowd import Crowd
 from tare_bench.errors import InstanceError
+from tare_bench.headroom import Headroom
 from tare_bench.launch import Launch
 from tare_bench.workloads.density import Density
 from tare_bench.workloads.storm import Storm
@@ -141,4 +142,17 @@ def test_a_filling_has_its_numbers(host: Host) -> None:
     values = {each.metric: each.value for each in found.samples}
     assert values["density.instances"] == 2
     assert found.facts["stopped"] == "max_instances: 2"
+    assert traces(host, [f"{prefix}n0", f"{prefix}n1"]) == []
+
+
+@REAL_ONLY
+def test_a_filling_stops_at_a_planted_floor_of_memory(host: Host) -> None:
+    prefix = f"m{next(_numbers)}"
+    filled = crowd(host, prefix)
+    # Read before all, before the first start, around it, and then before the second.
+    spare = itertools.chain([2 * filled.weight] * 4, itertools.repeat(filled.weight - 1))
+    filled.memory = lambda: Headroom(10 << 30, int(1.5 * (1 << 30)) + next(spare))
+    found = Density().measure_crowd(filled, {"max_instances": 3})
+    assert {each.metric: each.value for each in found.samples}["density.instances"] == 1
+    assert found.facts["stopped"].startswith("memory: ")
     assert traces(host, [f"{prefix}n0", f"{prefix}n1"]) == []

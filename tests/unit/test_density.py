@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from tare_bench.crowd import Crowd
 from tare_bench.driver import Kind
-from tare_bench.drivers.fake import Behaviour, FakeDriver, Reply
+from tare_bench.drivers.fake import Behaviour, FakeDriver, FakeInstance, Reply
 from tare_bench.errors import InstanceError
 from tare_bench.headroom import Headroom
 from tare_bench.model import Spec
@@ -127,4 +127,21 @@ def test_a_start_that_fails_fails_it_and_leaves_nothing() -> None:
     with pytest.raises(InstanceError, match="refuses to create"):
         host.filled()
     assert host.driver.made == 4
+    assert host.driver.alive == {}
+
+
+def test_what_cannot_be_destroyed_is_all_named_in_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(8 * GIB)
+    destroy = FakeInstance.destroy
+
+    def burning(instance: FakeInstance) -> None:
+        destroy(instance)
+        if instance.id != "b1p0w0n1":
+            raise InstanceError(f"{instance.id} is on fire.")
+
+    monkeypatch.setattr(FakeInstance, "destroy", burning)
+    with pytest.raises(InstanceError, match="2 errors with 3 instances up") as caught:
+        host.filled(3)
+    assert "n0 is on fire" in caught.value.details
+    assert "n2 is on fire" in caught.value.details
     assert host.driver.alive == {}

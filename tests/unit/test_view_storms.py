@@ -139,6 +139,8 @@ def test_the_page_has_a_section_of_them_with_each_chart_as_a_table_too() -> None
     assert section.count("The same as a table") == 3
     assert "99th percentile of the single starts" in section
     assert '<a href="#storms">' in page
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(set(ids)) == len(ids)
 
 
 def test_a_run_without_storms_has_no_such_section() -> None:
