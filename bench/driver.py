@@ -252,6 +252,9 @@ class Driver(ABC):
     def create(self, spec: Spec, *, name: str) -> Instance:
         """Make an instance without running it, all or nothing, labelled with the run and its own name.
 
+        Several threads call it at once where a storm is measured, and their instances' methods: what they share must
+        bear that, and a lock around it would be part of what is measured.
+
         Raises InstanceError with the engine's own words.
         """
 
