@@ -36,7 +36,7 @@ class Crowd:
     prefix: str
     """Of its instances' names: unique in the run, and short, since a name is part of a socket's path."""
     idle_rate: float | None = None
-    """CPU seconds a second that the host was busy with just before; None where it was not quiet."""
+    """CPU seconds a second that the idle host spends; None where it was not quiet just before."""
     memory: Callable[[], Headroom] = headroom.read
     """What the host has left."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)

@@ -216,7 +216,7 @@ class Runner:
             clock=self.clock,
             seconds=self.boot_seconds[arm.name],
             prefix=f"{session.name}w{number}",
-            idle_rate=settled.rate if settled.quiet else None,
+            idle_rate=self._idle_rate(settled),
         )
         return workload.measure_crowd(crowd, planned.params)
 

@@ -49,8 +49,8 @@ CPU = Metric(
     resolution=CLOCK_TICK,
     title="CPU time of a start in a storm",
     definition=f"Host CPU seconds for each {_AT_ONCE}, from the first request until all are ready and the calls that "
-    "start them have returned: the change of the host's busy time in /proc/stat, less this program's own and less the "
-    "idle rate just before; not given where the host was not quiet then.",
+    "start them have returned: the change of the host's busy time in /proc/stat, less this program's own and less "
+    "what the idle host spends; not given where the host was not quiet just before.",
 )
 
 

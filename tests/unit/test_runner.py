@@ -332,6 +332,7 @@ class Pair(CrowdWorkload):
             for live in (first, second):
                 crowd.boot(live)
             measured.facts["names"] = f"{first.name} {second.name}"
+            measured.facts["idle"] = str(crowd.idle_rate)
             measured.add(BOOT[5], second.since_request()["ready"])
         return measured
 
@@ -352,6 +353,7 @@ def test_a_crowd_starts_its_own_instances_in_blocks_that_come_last() -> None:
     assert found[-len(pairs) :] == pairs
     assert [each.block for each in pairs] == [2, 2, 3, 3, 4, 4]
     assert {each.cell.arm for each in pairs} == {"a", "b"}
+    assert {each.facts["idle"] for each in pairs} == {"0.0"}
     assert all(each.role == "measured" and each.status == "ok" and each.samples for each in pairs)
     names = " ".join(each.facts["names"] for each in pairs).split()
     assert len(set(names)) == len(names) == 12
