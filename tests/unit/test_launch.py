@@ -59,6 +59,9 @@ class Thing(Instance):
     def accounts(self) -> Accounts:
         return Accounts()
 
+    def granted(self) -> Mapping[str, str]:
+        return {}
+
     def diagnostics(self) -> Mapping[str, bytes]:
         return {}
 
