@@ -25,7 +25,7 @@ from .compare import (
     compare,
     half_width,
 )
-from .doubts import Doubts, aa_notices, clock_notices, clock_rates
+from .doubts import ClockRate, Doubts, aa_notices, clock_notices, clock_rates
 from .metrics import CLOCK, FLOOR, Metric
 from .model import Notice, Record, Run, Trial, canonical
 from .pairs import often_enough, primary_pairs
@@ -48,7 +48,7 @@ class Analysis(Record, frozen=True, kw_only=True):
     """By arm: the time of an empty command, in seconds."""
     aa: list[Comparison] = []
     """Each twin against the arm that it is a twin of: what is called different where nothing differs."""
-    clocks: dict[str, float] = {}
+    clocks: dict[str, ClockRate] = {}
     """By arm: how fast its instances' clock ran by the host's; the instance that was furthest off."""
     facts: dict[str, dict[str, str]]
     """By arm: what was read as text from inside its instances."""

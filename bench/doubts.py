@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,31 +18,48 @@ MAX_CLOCK_ERROR = 0.01
 """How far from 1 an instance's clock may run for rates by it to be trusted."""
 
 
-def clock_rates(run: Run) -> dict[str, float]:
+class ClockRate(NamedTuple):
+    """How fast an instance's clock ran by the host's."""
+
+    rate: float
+    error: float
+    """How far that may be off: uptimes come in steps, and a message may be read late."""
+
+    @property
+    def surely_off(self) -> float:
+        """How far it is from 1 at the least."""
+        return max(0.0, abs(self.rate - 1) - self.error)
+
+    @property
+    def trusted(self) -> bool:
+        return self.surely_off <= MAX_CLOCK_ERROR
+
+
+def clock_rates(run: Run) -> dict[str, ClockRate]:
     """Of each instance its last trial's value, which spans the most; of each arm the instance that is furthest off."""
-    last: dict[tuple[str, str], float] = {}
+    last: dict[tuple[str, str], ClockRate] = {}
     for trial in run.trials:
         for sample in trial.samples:
             if sample.metric == CLOCK.name:
-                last[trial.cell.arm, trial.instance] = sample.value
-    worst: dict[str, float] = {}
-    for (arm, _), rate in last.items():
-        worst[arm] = max(worst.get(arm, 1.0), rate, key=lambda each: abs(each - 1))
+                last[trial.cell.arm, trial.instance] = ClockRate(sample.value, sample.error or 0.0)
+    worst: dict[str, ClockRate] = {}
+    for (arm, _), found in last.items():
+        worst[arm] = max(worst.get(arm, found), found, key=lambda each: each.surely_off)
     return worst
 
 
-def clock_notices(clocks: Mapping[str, float]) -> list[Notice]:
+def clock_notices(clocks: Mapping[str, ClockRate]) -> list[Notice]:
     """Clocks that run off by more than rates can be trusted with."""
     return [
         Notice(
             code="clock",
             subject=arm,
-            message=f"The clock of {arm}'s instances runs {100 * (rate - 1):+.2g} % off the host's: rates by it "
-            "are not compared.",
+            message=f"The clock of {arm}'s instances runs {100 * (clock.rate - 1):+.2g} % off the host's: rates by "
+            "it are not compared.",
             hint="Look at the guest's clocksource, and at steal time on the host.",
         )
-        for arm, rate in clocks.items()
-        if abs(rate - 1) > MAX_CLOCK_ERROR
+        for arm, clock in clocks.items()
+        if not clock.trusted
     ]
 
 
@@ -66,7 +84,7 @@ class Doubts:
 
     floors: Mapping[str, stats.Estimate]
     aa: Sequence[Comparison]
-    clocks: Mapping[str, float]
+    clocks: Mapping[str, ClockRate]
 
     def floor(self, *arms: str) -> float:
         """The cost of an empty command, in seconds: the larger of theirs."""
@@ -82,7 +100,7 @@ class Doubts:
 
     def _clock(self, metric: Metric, item: Comparison) -> str:
         """Rates are by the instance's own clock."""
-        off = [arm for arm in (item.arm, item.baseline) if abs(self.clocks.get(arm, 1.0) - 1) > MAX_CLOCK_ERROR]
+        off = [arm for arm in (item.arm, item.baseline) if arm in self.clocks and not self.clocks[arm].trusted]
         return f"the clock of {off[0]} runs off the host's" if off and metric.unit.endswith("/s") else ""
 
     def _same_twice(self, item: Comparison) -> str:

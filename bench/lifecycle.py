@@ -44,6 +44,8 @@ class Live:
     """By metric name without `boot.`; one that a technology doesn't have is not here."""
     uptimes: list[tuple[int, float]] = field(default_factory=list)
     """The host's clock (ns) and the instance's uptime (s) at each message."""
+    floor: float | None = None
+    """Seconds that an empty command takes in it, once that was measured."""
     accelerator: Accelerator = "none"
     evidence: dict[str, bytes] = field(default_factory=dict)
     prepared: set[str] = field(default_factory=set)
@@ -219,11 +221,14 @@ def read_back(live: Live) -> Accelerator:
 
 def floor(live: Live) -> float:
     """What an empty command costs, in seconds, for this instance: one value, since those within it are correlated."""
-    return statistics.median(live.run("true", seconds=30).checked().seconds for _ in range(FLOOR_RUNS))
+    live.floor = statistics.median(live.run("true", seconds=30).checked().seconds for _ in range(FLOOR_RUNS))
+    return live.floor
 
 
 def clock_rate(live: Live) -> tuple[float, float] | None:
-    """How fast the instance's clock runs by the host's, and how far that can be off: uptimes come in 10 ms steps.
+    """How fast the instance's clock runs by the host's, and how far that may be off.
+
+    Uptimes come in 10 ms steps, and a message may be read as late as an empty command takes.
 
     The slope is the median of those of all pairs of messages that are at least half of the span apart (Theil and Sen's
     without the short ones): a message that a busy host read late moves a fitted line, and not this. None below
@@ -238,7 +243,7 @@ def clock_rate(live: Live) -> tuple[float, float] | None:
         for earlier, later in itertools.combinations(stamps, 2)
         if later[0] - earlier[0] >= span / 2
     ]
-    return statistics.median(slopes), UPTIME_STEP / span
+    return statistics.median(slopes), (UPTIME_STEP + (live.floor or 0.0)) / span
 
 
 def stop(live: Live, *, seconds: float = DESTROY_SECONDS) -> float:

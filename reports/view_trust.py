@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tare_bench.analysis import Analysis
 from tare_bench.compare import DIFFERENT, Comparison, Row
-from tare_bench.doubts import MAX_CLOCK_ERROR, aa_floor
+from tare_bench.doubts import ClockRate, aa_floor
 from tare_bench.model import Stop
 
 from .view_cells import effect_text
@@ -70,14 +70,14 @@ def trust(analysis: Analysis) -> Trust:
         stops=tuple(_stop(analysis, stop) for stop in analysis.run.stops),
         no_stops="" if analysis.run.stops else fixed if plan.max_rounds is None else "It did not come to its end.",
         clocks=tuple(
-            (arm_name(analysis, arm), f"{rate:.4f} s for each of the host's{_off(rate)}")
-            for arm, rate in analysis.clocks.items()
+            (arm_name(analysis, arm), f"{clock.rate:.4f} ± {clock.error:.4f} s for each of the host's{_off(clock)}")
+            for arm, clock in analysis.clocks.items()
         ),
     )
 
 
-def _off(rate: float) -> str:
-    return "" if abs(rate - 1) <= MAX_CLOCK_ERROR else ": more than 1 % off, rates by it are not compared"
+def _off(clock: ClockRate) -> str:
+    return "" if clock.trusted else ": more than 1 % off, rates by it are not compared"
 
 
 def _no_twins(analysis: Analysis) -> str:

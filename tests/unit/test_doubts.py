@@ -102,7 +102,9 @@ def with_clock(run: Run, arm: str, rate: float) -> Run:
     return msgspec.structs.replace(run, trials=trials)
 
 
-@pytest.mark.parametrize(("rate", "trusted"), [(1.0, True), (0.995, True), (1.02, False), (0.9, False)])
+@pytest.mark.parametrize(
+    ("rate", "trusted"), [(1.0, True), (0.995, True), (1.0105, True), (1.012, False), (1.02, False), (0.9, False)]
+)
 def test_rates_by_a_clock_that_runs_off_get_no_verdict_and_times_by_the_host_do(rate: float, trusted: bool) -> None:
     run = with_clock(build(Setting(arms=("docker", "kvm"), accelerators={"kvm": "kvm"}, rounds=12)), "kvm", rate)
     analysis = analyse(run, METRICS, PRIMARY)
@@ -114,5 +116,5 @@ def test_rates_by_a_clock_that_runs_off_get_no_verdict_and_times_by_the_host_do(
     assert ("clock of kvm" in events.reason) == (not trusted)
     assert booted.verdict == "slower/larger"
     assert [notice.subject for notice in analysis.notices if notice.code == "clock"] == ([] if trusted else ["kvm"])
-    assert analysis.clocks == {"kvm": rate}
+    assert analysis.clocks == {"kvm": (rate, 0.001)}
     assert "clock.rate" not in {row.metric for row in analysis.rows}

@@ -58,7 +58,7 @@ def test_clocks_and_floors_stand_beside_the_numbers() -> None:
     run = with_clock(build(Setting(arms=("docker", "kvm"), accelerators={"kvm": "kvm"})), "kvm", 1.02)
     analysis = analyse(run, METRICS, PRIMARY)
     assert trust(analysis).clocks == (
-        ("kvm", "1.0200 s for each of the host's: more than 1 % off, rates by it are not compared"),
+        ("kvm", "1.0200 ± 0.0010 s for each of the host's: more than 1 % off, rates by it are not compared"),
     )
     notes = [note for table in view(analysis).tables for note in table.notes if note.startswith("Measurement floor")]
     assert notes
