@@ -417,7 +417,7 @@ def test_a_cold_arm_is_cold_before_each_instance_and_a_warm_one_after_its_first(
         workloads = [WorkloadPlan(name="boot"), WorkloadPlan(name="pair", blocks=2, crowd=True)]
         plan = Plan(arms=arms, workloads=workloads, baseline="warm", rounds=3, seed=1)
         run.drivers, run.accelerators = drivers, dict.fromkeys(drivers, "simulated")
-        run.schedule = Fixed(list(blocks(plan)), Estimate({"boot": 0.0, "pair": 1.0}), None)
+        run.schedule = Fixed(plan, Estimate({"boot": 0.0, "pair": 1.0}))
         found = trials(run)
     # a pair's second instance starts beside the first, as those of a storm do
     assert drivers["cold"].seen == [0, 0, 0, 0, 0, 1, 0, 1]
@@ -434,7 +434,7 @@ def test_what_cannot_be_cold_fails_its_session_and_leaves_nothing() -> None:
     arm = Arm(name="a", driver="fake", spec=msgspec.structs.replace(SPEC, page_cache="cold"))
     workloads = [WorkloadPlan(name="boot"), WorkloadPlan(name="pair", blocks=1, crowd=True)]
     plan = Plan(arms=[arm], workloads=workloads, baseline="a", rounds=1, seed=1)
-    run.schedule = Fixed(list(blocks(plan)), Estimate({"boot": 0.0, "pair": 1.0}), None)
+    run.schedule = Fixed(plan, Estimate({"boot": 0.0, "pair": 1.0}))
     found = trials(run)
     assert {each.status for each in found} == {"failed"}
     assert found[0].reason == found[-1].reason == "The driver fake cannot start cold."
