@@ -49,8 +49,8 @@ class Spec(Record, frozen=True, kw_only=True):
     turn: int = 0
     """Where many instances of an arm run at once: which of the host's sets of CPUs this one has, all around."""
     page_cache: Literal["warm", "cold"] = "warm"
-    """`warm`: as it is once the arm's first instance has started. `cold`: before each instance, and before each trial
-    of storage, nothing of its files is in memory, which is verified."""
+    """`warm`: as it is once the arm's first instance has started. `cold`: before each boot that is measured, and each
+    trial of storage, nothing of its files is in memory, which is verified."""
 
 
 class Arm(Record, frozen=True, kw_only=True):

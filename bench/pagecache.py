@@ -90,8 +90,8 @@ def dropped(paths: Sequence[Path], *, what: str) -> Residency:
     raise DriverUnavailable(
         f"{what} stays in the page cache.",
         details=f"{left} after {TRIES} tries",
-        hint="Its file system may be memory (tmpfs), or something else on this host has it open. "
-        "TARE_CACHE names another folder.",
+        hint="Its file system is memory (tmpfs), or something else has it mapped: another guest its kernel, another "
+        "process its programs. TARE_CACHE names another folder.",
     )
 
 

@@ -125,6 +125,7 @@ class Runner:
         pending = [WorkloadPlan(name=BOOT), *session.workloads, WorkloadPlan(name=STOP)]
         trial = _Open(self, session, pending.pop(0))
         try:
+            self.pages.before(session.arm.name, self.drivers[session.arm.name], session.arm.spec, session.role)
             with self._created(session) as live:
                 trial.live = live
                 live.idle_rate = self._idle_rate(settle)
@@ -163,7 +164,6 @@ class Runner:
     def _created(self, session: Session) -> AbstractContextManager[Live]:
         arm = session.arm
         driver, seconds = self.drivers[arm.name], self.boot_seconds[arm.name]
-        self.pages.before(arm.name, driver, arm.spec, session.role)
         return lifecycle.created(driver, self.spec(session), name=session.name, clock=self.clock, seconds=seconds)
 
     def spec(self, session: Session) -> Spec:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hosts import REAL_ONLY, SYSTEM, Host
+from hosts import REAL_ONLY, SYSTEM, Host, Hosts
 from tare_bench import footprint, pagecache, paths, registry
 from tare_bench.crowd import Crowd
 from tare_bench.driver import Commits, Imaged
@@ -156,8 +156,8 @@ def test_what_cannot_be_made_an_image_of_says_why_and_leaves_nothing(host: Host)
 
 
 @REAL_ONLY
-def test_a_cold_image_is_read_again_by_the_next_boot(host: Host) -> None:
-    host.close()
+def test_a_cold_image_is_read_again_by_the_next_boot(host: Host, hosts: Hosts) -> None:
+    hosts.quiet()
     assert isinstance(host.driver, Imaged)
     left = pagecache.cold_image(host.driver)
     assert left.allocated > 50_000_000
