@@ -82,7 +82,7 @@ class Disks(FakeDriver):
 
     def create(self, spec: Spec, *, name: str) -> Instance:
         super().create(spec, name=name)
-        made = self.alive[name] = OnDisk(self, name, self.made - 1)
+        made = self.alive[name] = OnDisk(self, name, self.made - 1, spec)
         return made
 
 

@@ -57,12 +57,12 @@ class Imaged(FakeDriver):
         return self.files
 
     def create(self, spec: Spec, *, name: str) -> Instance:
-        return Written(self, name, self.files)
+        return Written(self, name, self.files, spec)
 
 
 class Written(FakeInstance):
-    def __init__(self, driver: FakeDriver, name: str, files: Sequence[Path]) -> None:
-        super().__init__(driver, name, 0)
+    def __init__(self, driver: FakeDriver, name: str, files: Sequence[Path], spec: Spec) -> None:
+        super().__init__(driver, name, 0, spec)
         self.files = files
 
     def accounts(self) -> Accounts:
