@@ -40,7 +40,17 @@ SUITES: dict[str, tuple[str, ...]] = {
     "default": ("boot", "memory", *_THROUGHPUT, "isolation", "audit", "disk"),
     QUICK: ("boot", "memory", "sysbench-cpu", "isolation", "audit", "disk"),
     FULL: (
-        "boot", "memory", *_THROUGHPUT, "fio-read", "fio-write", "isolation", "audit", "disk", *_GROWTH, "commit", "storm",
+        "boot",
+        "memory",
+        *_THROUGHPUT,
+        "fio-read",
+        "fio-write",
+        "isolation",
+        "audit",
+        "disk",
+        *_GROWTH,
+        "commit",
+        "storm",
     ),  # fmt: skip
     "boot": ("boot",),
     "footprint": ("boot", "memory", "disk", *_GROWTH),
