@@ -38,7 +38,7 @@ def text(plan: Plan) -> str:
 
 
 def _as_spec(spec: Spec) -> dict[str, Any]:
-    return {"vcpus": spec.vcpus, "memory": spec.memory, "cache": spec.cache}
+    return {"vcpus": spec.vcpus, "memory": spec.memory, "cache": spec.cache, "page_cache": spec.page_cache}
 
 
 def _as_names(plan: Plan) -> dict[str, Any] | None:

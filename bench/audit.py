@@ -121,6 +121,7 @@ def side(arm: Arm, spec: Spec, accelerator: Accelerator, kernel: str, got: Mappi
         "memory": str(spec.memory),
         "network": spec.network,
         "kernel": kernel,
+        "page_cache": spec.page_cache,
     }
     if got.get("engine.kind") == "vm" and spec.cache != "auto":
         asked["cache"] = spec.cache
@@ -186,7 +187,7 @@ def compare(baseline: Side, arm: Side) -> Audit:
     """What differs between two sides, and the grade that it makes."""
     each = [_difference(fact, baseline, arm) for fact in FACTS]
     found = [difference for difference in each if difference is not None]
-    differences = [*_emulation(baseline, arm), *_options(baseline, arm), *found]
+    differences = [*_emulation(baseline, arm), *_options(baseline, arm), *_pages(baseline, arm), *found]
     causes = {difference.cause for difference in differences}
     grade: Grade = "C" if causes & {"other", "unknown"} else "B" if "axis" in causes else "A"
     return Audit(
@@ -239,6 +240,16 @@ def _options(baseline: Side, arm: Side) -> list[Difference]:
         Difference(what=f"Option {key}", read="engine", baseline=one, arm=other, cause="axis", axis=key)
         for key, one, other in pairs
         if one != other
+    ]
+
+
+def _pages(baseline: Side, arm: Side) -> list[Difference]:
+    """Cold against warm: what is asked for is verified before each boot, or there is none."""
+    one, other = baseline.asked["page_cache"], arm.asked["page_cache"]
+    if one == other:
+        return []
+    return [
+        Difference(what="Page cache", read="engine", baseline=one, arm=other, cause="axis", axis="page_cache"),
     ]
 
 

@@ -156,9 +156,10 @@ def _arm(table: ArmTable, spec: Spec, options: Options, lines: Lines, number: in
         vcpus=_vcpus(table.vcpus, lines, where) or spec.vcpus,
         memory=_memory(table.memory, lines, where) or spec.memory,
         cache=table.cache or spec.cache,
+        page_cache=table.page_cache or spec.page_cache,
     )
     return Arm(
-        name=first(table.name, table.driver),
+        name=first(table.name, table.driver if own.page_cache == "warm" else f"{table.driver} {own.page_cache}"),
         driver=table.driver,
         options=_driver_options(table, options, lines, number),
         spec=own,
@@ -208,6 +209,7 @@ def _spec(table: InstanceTable, lines: Lines) -> Spec:
         memory=_memory(table.memory, lines, where) or _memory(512 << 20, lines, where) or 0,
         disk=_disk(table.disk, lines) or 1 << 30,
         cache=table.cache or "auto",
+        page_cache=table.page_cache or "warm",
     )
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from . import headroom, launch, lifecycle
 from .clock import Clock
-from .driver import Driver, Kind
+from .driver import Creator, Driver, Kind
 from .errors import InstanceError
 from .headroom import Headroom
 from .launch import Launch
@@ -55,13 +55,13 @@ class Crowd:
         specs = {name: msgspec.structs.replace(self.spec, turn=turn) for turn, name in enumerate(names)}
         return launch.prepared(self.driver, specs, clock=self.clock, seconds=self.seconds)
 
-    def created(self, turn: int = 0) -> AbstractContextManager[Live]:
+    def created(self, turn: int = 0, source: Creator | None = None) -> AbstractContextManager[Live]:
         """One more instance, that exists and has not run; destroyed at the end whatever happens.
 
-        Those of another turn have other CPUs, where there are others.
+        Those of another turn have other CPUs, where there are others. Of the arm's driver, or of `source`.
         """
         name, spec = f"{self.prefix}n{next(self._numbers)}", msgspec.structs.replace(self.spec, turn=turn)
-        return lifecycle.created(self.driver, spec, name=name, clock=self.clock, seconds=self.seconds)
+        return lifecycle.created(source or self.driver, spec, name=name, clock=self.clock, seconds=self.seconds)
 
     def boot(self, live: Live) -> None:
         """Boot it and see that it is what the plan says. Raises InstanceTimeout, InstanceError."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from .clock import Clock, MonotonicClock
 from .model import Accelerator, Notice, Spec
@@ -261,3 +261,51 @@ class Driver(ABC):
     @abstractmethod
     def leftovers(self, live_runs: Sequence[str]) -> Sequence[Leftover]:
         """Ours, by label, from runs that are not alive."""
+
+
+# What only some drivers have, each a protocol of its own beside the port
+
+
+class Creator(Protocol):
+    """What instances are made of: a driver, or an image that was made of a changed instance."""
+
+    def create(self, spec: Spec, *, name: str) -> Instance:
+        """As `Driver.create`."""
+
+
+@runtime_checkable
+class Imaged(Protocol):
+    """A driver that knows the files that its instances start from."""
+
+    def image_files(self) -> Sequence[Path]:
+        """Files and folders on this host that all its instances start from. After `prepare`.
+
+        Raises DriverUnavailable, with the reason in its details, where they are not here or cannot be told.
+        """
+
+
+class Committed(Creator, Protocol):
+    """An image that was made of a changed instance. Others start from it."""
+
+    def files(self) -> Sequence[Path]:
+        """What it takes on this host's disk beside the image that its instance started from.
+
+        Empty where that is not known, or needs root.
+        """
+
+    def describe(self) -> Mapping[str, str]:
+        """What the platform itself says of it."""
+
+    def remove(self) -> None:
+        """Leave nothing of it on the host. Twice too."""
+
+
+@runtime_checkable
+class Commits(Protocol):
+    """A driver that makes an image of a changed instance, as `docker commit` or a snapshot of a disk does."""
+
+    def commit(self, instance: Instance, *, name: str) -> Committed:
+        """An image of what is on the disk of a running instance, which goes on running. All or nothing.
+
+        Labelled with the run, and written down in its lease before it is made. Raises InstanceError.
+        """

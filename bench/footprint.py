@@ -85,7 +85,7 @@ def allocated(paths: Iterable[Path]) -> int:
     seen: set[tuple[int, int]] = set()
     total = 0
     for path in paths:
-        for each in _walk(path):
+        for each in walk(path):
             with contextlib.suppress(FileNotFoundError):
                 info = each.lstat()
                 if (info.st_dev, info.st_ino) not in seen:
@@ -94,7 +94,8 @@ def allocated(paths: Iterable[Path]) -> int:
     return total
 
 
-def _walk(path: Path) -> Iterable[Path]:
+def walk(path: Path) -> Iterable[Path]:
+    """It, and all that is in it. Raises PermissionError where a folder cannot be read."""
     yield path
     if path.is_dir() and not path.is_symlink():
         for folder, below, files in os.walk(path, onerror=_refused):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from . import pressure
 from .clock import NS, Call, Clock, finish, let_end, outcome, sleep_until
-from .driver import Accounts, Driver, Instance
+from .driver import Accounts, Creator, Instance
 from .errors import InstanceTimeout
 from .guest import INIT_MARKER
 from .model import Accelerator, Spec
@@ -52,6 +52,8 @@ class Live:
     """What workloads have set up in it."""
     accounts: Accounts | None = None
     """Where its cost is to be read, once that was asked for."""
+    cold: bool = False
+    """Whether nothing of its files is to be in memory where that matters."""
     idle_rate: float | None = None
     """CPU seconds a second that the idle host spends; None where it was not quiet just before: no `boot.cpu` then."""
     busy_at_request: float | None = None
@@ -76,7 +78,7 @@ class Live:
 
 
 @contextlib.contextmanager
-def created(driver: Driver, spec: Spec, *, name: str, clock: Clock, seconds: float) -> Iterator[Live]:
+def created(driver: Creator, spec: Spec, *, name: str, clock: Clock, seconds: float) -> Iterator[Live]:
     """An instance that exists and has not run, destroyed at the end whatever happens.
 
     `seconds` is the boot's deadline, from the request on. Raises InstanceError when it cannot be made. An error in
@@ -84,8 +86,9 @@ def created(driver: Driver, spec: Spec, *, name: str, clock: Clock, seconds: flo
     """
     now = clock.now()
     live = Live(
-        name=name, clock=clock, requested_at=now, deadline=now + int(seconds * NS), busy_at_request=clock.busy()
-    )
+        name=name, clock=clock, requested_at=now, deadline=now + int(seconds * NS), busy_at_request=clock.busy(),
+        cold=spec.page_cache == "cold",
+    )  # fmt: skip
     try:
         _create(driver, spec, live)
         yield live
@@ -100,7 +103,7 @@ def created(driver: Driver, spec: Spec, *, name: str, clock: Clock, seconds: flo
             raise
 
 
-def _create(driver: Driver, spec: Spec, live: Live) -> None:
+def _create(driver: Creator, spec: Spec, live: Live) -> None:
     def known(call: Call[Instance]) -> None:
         live.creating = call
 

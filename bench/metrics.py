@@ -48,6 +48,9 @@ def _boot(name: str, title: str, definition: str) -> Metric:
     )
 
 
+RESIDENT = "image in page cache"
+"""The fact of a trial that tells how much of the arm's image was in memory when its instance was asked for."""
+
 CLOCK_TICK = 0.01
 """Seconds: the resolution of /proc/stat (USER_HZ is 100 on every architecture that is supported)."""
 
@@ -158,5 +161,13 @@ DISK = (
         scale="exact",
         title="Disk for each instance",
         definition="Bytes allocated on the host because one instance has started: its overlay, layer or work folder.",
+    ),
+    Metric(
+        name="disk.ten",
+        unit="B",
+        better="lower",
+        scale="exact",
+        title="Disk of ten instances",
+        definition="The image once, which all share, and ten times what one instance has: computed from the two.",
     ),
 )

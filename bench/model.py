@@ -48,6 +48,9 @@ class Spec(Record, frozen=True, kw_only=True):
     measured, else `writeback`. It says nothing to a container, which has no disk of its own."""
     turn: int = 0
     """Where many instances of an arm run at once: which of the host's sets of CPUs this one has, all around."""
+    page_cache: Literal["warm", "cold"] = "warm"
+    """`warm`: as it is once the arm's first instance has started. `cold`: before each boot that is measured, and each
+    trial of storage, nothing of its files is in memory, which is verified."""
 
 
 class Arm(Record, frozen=True, kw_only=True):

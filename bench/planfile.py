@@ -28,6 +28,7 @@ MAX_NAME = 40
 
 Accelerator = Literal["auto", "kvm", "tcg"]
 Cache = Literal["auto", "writeback", "none"]
+PageCache = Literal["warm", "cold"]
 
 
 class Table(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -59,6 +60,7 @@ class InstanceTable(Table, kw_only=True):
     memory: int | str | None = None
     disk: int | str | None = None
     cache: Cache | None = None
+    page_cache: PageCache | None = None
 
 
 class ArmTable(Table, kw_only=True):
@@ -69,6 +71,7 @@ class ArmTable(Table, kw_only=True):
     vcpus: int | None = None
     memory: int | str | None = None
     cache: Cache | None = None
+    page_cache: PageCache | None = None
     options: dict[str, Any] = {}
 
 

@@ -23,6 +23,7 @@ from .lifecycle import Live, Settled
 from .metrics import CLOCK, FLOOR
 from .metrics import STOP as STOPPED
 from .model import Accelerator, Cell, Role, Sample, Spec, Status, Trial, WorkloadPlan
+from .pagecache import PageCache
 from .plan import BOOT, STOP, Block, Session
 from .pressure import Watch
 from .schedule import TOGETHER, Fixed
@@ -80,6 +81,7 @@ class Runner:
     boot_seconds: Mapping[str, float]
     """By arm: the deadline of its boots."""
     sizing: Sizing = field(default_factory=Sizing)
+    pages: PageCache = field(default_factory=PageCache)
     started_at: int = 0
     _idle: deque[float] = field(default_factory=lambda: deque(maxlen=IDLE_MOMENTS))
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -123,12 +125,13 @@ class Runner:
         pending = [WorkloadPlan(name=BOOT), *session.workloads, WorkloadPlan(name=STOP)]
         trial = _Open(self, session, pending.pop(0))
         try:
+            self.pages.before(session.arm.name, self.drivers[session.arm.name], session.arm.spec, session.role)
             with self._created(session) as live:
                 trial.live = live
                 live.idle_rate = self._idle_rate(settle)
                 lifecycle.boot(live)
                 self._verify(session, live)
-                yield trial.done(self.workloads[BOOT].measure(live, {}), settle.facts())
+                yield trial.done(self.workloads[BOOT].measure(live, {}), settle.facts() | self.pages.facts)
                 while len(pending) > 1:
                     trial = _Open(self, session, pending.pop(0), live)
                     at = self.clock.now()
@@ -199,7 +202,8 @@ class Runner:
             settle = self._settle()
             trial = _Open(self, session, workload)
             try:
-                finished = trial.done(self._crowd(workload, session, done, settle), settle.facts())
+                measured = self._crowd(workload, session, done, settle)
+                finished = trial.done(measured, settle.facts() | self.pages.facts)
             except TareError as error:
                 finished = trial.failed(error)
             self.schedule.estimate.observe(arm, {workload.key: (self.clock.now() - began) / NS})
@@ -209,6 +213,7 @@ class Runner:
     def _crowd(self, planned: WorkloadPlan, session: Session, number: int, settled: Settled) -> Measured:
         workload, arm = self.workloads[planned.name], session.arm
         assert isinstance(workload, CrowdWorkload)
+        self.pages.before(arm.name, self.drivers[arm.name], arm.spec, session.role)
         crowd = Crowd(
             driver=self.drivers[arm.name],
             spec=self.spec(session),

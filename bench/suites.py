@@ -33,14 +33,16 @@ MAX_CELLS = 100
 MAX_PARAMETER = (1 << 31) - 1
 
 _THROUGHPUT = ("sysbench-cpu", "sysbench-memory", "fio-randread", "fio-randwrite", "redis")
+_GROWTH = ("disk-written", "disk-changed")
+_CROWDS = (*_GROWTH, "commit", "storm")
 QUICK = "quick"
 FULL = "full"
 SUITES: dict[str, tuple[str, ...]] = {
     "default": ("boot", "memory", *_THROUGHPUT, "isolation", "audit", "disk"),
     QUICK: ("boot", "memory", "sysbench-cpu", "isolation", "audit", "disk"),
-    FULL: ("boot", "memory", *_THROUGHPUT, "fio-read", "fio-write", "isolation", "audit", "disk", "storm"),
+    FULL: ("boot", "memory", *_THROUGHPUT, "fio-read", "fio-write", "isolation", "audit", "disk", *_CROWDS),
     "boot": ("boot",),
-    "footprint": ("boot", "memory", "disk"),
+    "footprint": ("boot", "memory", "disk", *_GROWTH),
     "throughput": _THROUGHPUT,
 }
 """A named set of workloads; in `full` they have all of their parameters."""

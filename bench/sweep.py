@@ -82,8 +82,8 @@ def _remover(thing: Owned) -> Callable[[], None] | None:
         pid = int(thing.name)
         there = processes.start_time(pid) == thing.started
         return (lambda: end(pid, thing.started)) if there else None
-    if not path.exists():
-        return None
+    if thing.kind == "image" or not path.exists():
+        return None  # an engine's is found by its labels
     if thing.kind == "cgroup":
         return lambda: cgroups.remove([path])
     if thing.kind == "empty-cgroup":

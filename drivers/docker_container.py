@@ -76,7 +76,7 @@ class DockerInstance(Instance):
     ) -> None:
         self.id = name
         self._client = client
-        self._container = container
+        self.container = container
         self._removed = False
         self._daemons = daemons
         self._image_bytes = image_bytes
@@ -87,7 +87,7 @@ class DockerInstance(Instance):
     def attach(self) -> Streams:
         with wrapped("The engine did not attach to the container."):
             self._response = self._client.attach_socket(
-                self._container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+                self.container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
             )
         # Over a UNIX socket the SDK hands out a SocketIO around the socket, which it keeps to itself.
         raw = getattr(self._response, "_sock", self._response)
@@ -96,7 +96,7 @@ class DockerInstance(Instance):
 
     def start(self) -> None:
         with wrapped("The engine did not start the container."):
-            self._client.start(self._container)
+            self._client.start(self.container)
 
     def accelerator(self) -> Accelerator:
         return "none"
@@ -104,11 +104,11 @@ class DockerInstance(Instance):
     def accounts(self) -> Accounts:
         seen = self._inspected()
         pid = int(seen["State"]["Pid"])
-        if not pid or not _is_here(pid, self._container):
+        if not pid or not _is_here(pid, self.container):
             why = NOT_HERE if pid else "the container does not run"
             return Accounts(unavailable=why, image_bytes=self._image_bytes)
         # A rootless engine without cgroups leaves its containers in the user's own, which hold everything else too.
-        folders = tuple(each for each in cgroups.of_process(pid) if self._container in str(each))
+        folders = tuple(each for each in cgroups.of_process(pid) if self.container in str(each))
         shim = processes.parent(pid)
         shims = (shim,) if shim not in (None, 0, 1, os.getpid()) else ()
         engine = self._daemons.serving(shims[0]) if shims else ()
@@ -126,7 +126,7 @@ class DockerInstance(Instance):
     def granted(self) -> Mapping[str, str]:
         seen = self._inspected()
         pid, upper = int(seen["State"]["Pid"]), _upper(seen)
-        if not pid or not _is_here(pid, self._container):
+        if not pid or not _is_here(pid, self.container):
             return {"kind": Kind.CONTAINER}  # what the engine was told is no reading
         try:
             found = granted.of_process(pid, kind=Kind.CONTAINER, writes=Path(upper) if upper else None)
@@ -138,12 +138,12 @@ class DockerInstance(Instance):
 
     def _inspected(self) -> dict[str, Any]:
         with wrapped("The engine does not know the container."):
-            return dict(self._client.inspect_container(self._container))
+            return dict(self._client.inspect_container(self.container))
 
     def diagnostics(self) -> Mapping[str, bytes]:
         found: dict[str, bytes] = {}
         with contextlib.suppress(Exception):  # evidence is a help: to have none must not hide the failure itself
-            found["inspect.json"] = json.dumps(self._client.inspect_container(self._container), indent=1).encode()
+            found["inspect.json"] = json.dumps(self._client.inspect_container(self.container), indent=1).encode()
         if self._channel is not None and self._channel.stderr:
             found["stderr.txt"] = bytes(self._channel.stderr)
         if log := self._engine_log():
@@ -155,7 +155,7 @@ class DockerInstance(Instance):
             return
         with wrapped("The engine did not kill the container."):
             try:
-                self._client.kill(self._container)
+                self._client.kill(self.container)
             except docker.errors.APIError as error:
                 if error.status_code not in (404, 409):  # gone, or not running
                     raise
@@ -164,7 +164,7 @@ class DockerInstance(Instance):
         try:
             if not self._removed:
                 with wrapped("The engine did not remove the container."):
-                    remove(self._client, self._container)
+                    remove(self._client, self.container)
                 self._removed = True
         finally:
             if self._channel is not None:

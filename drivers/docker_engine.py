@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import docker
@@ -19,6 +20,7 @@ from tare_bench.driver import (
     LABEL_INSTANCE,
     LABEL_RUN,
     LABEL_RUNS,
+    Committed,
     Driver,
     Instance,
     Kind,
@@ -32,8 +34,9 @@ from tare_bench.errors import DriverUnavailable, ImageError
 from tare_bench.guest import agent_argv
 from tare_bench.model import Notice, Spec
 
-from . import docker_endpoint, private_engine
+from . import docker_commit, docker_endpoint, private_engine
 from .docker_client import connect, wrapped
+from .docker_commit import CommittedImage, layer_files, remove_image
 from .docker_container import DockerInstance, remove
 from .docker_daemons import Daemons
 from .docker_endpoint import Endpoint, NoEngine
@@ -148,6 +151,8 @@ class DockerDriver(Driver):
             with wrapped("The private engine did not remove an older run's container.", DriverUnavailable):
                 for item in _ours(self._client):
                     remove(self._client, item["Id"])  # a dead run's, in data that are ours alone
+                for item in _our_images(self._client):
+                    remove_image(self._client, item["Id"])
         self._daemons = self._engine.daemons
 
     def close(self) -> None:
@@ -195,11 +200,38 @@ class DockerDriver(Driver):
     def resolve(self, asked: str, *, fresh: bool = False) -> Resolution:
         return Resolution("none")
 
+    def image_files(self) -> Sequence[Path]:
+        brief = "The files of the engine's image are not known."
+        with wrapped(brief, DriverUnavailable):
+            seen: Any = self.client.inspect_image(self._image)  # type: ignore[no-untyped-call]
+        files = layer_files(seen)
+        if not files or not all(os.access(each, os.R_OK | os.X_OK) for each in files):
+            storage = (seen.get("GraphDriver") or {}).get("Name") or "none that it names"
+            details = f"storage driver {storage}: {', '.join(map(str, files)) or 'it names no folders'}"
+            hint = "It takes root, and an engine on this host with the storage driver overlay2."
+            raise DriverUnavailable(brief, details=details, hint=hint)
+        return files
+
     def create(self, spec: Spec, *, name: str) -> Instance:
+        return self._create(spec, name, self._image)
+
+    def commit(self, instance: Instance, *, name: str) -> Committed:
+        assert self._context is not None
+        assert isinstance(instance, DockerInstance)
+        tag = f"{self._context.run}-{name}"
+        # For people: a private engine's data go as a whole, and in a user's the image is found by its labels.
+        self._context.lease.own("image", f"{docker_commit.REPOSITORY}:{tag}")
+        return CommittedImage(self.client, instance.container, tag, self._labels(name), self._create)
+
+    def _labels(self, name: str) -> dict[str, str]:
+        assert self._context is not None
+        return {LABEL_RUN: self._context.run, LABEL_INSTANCE: name, LABEL_RUNS: str(paths.runtime_dir())}
+
+    def _create(self, spec: Spec, name: str, image: str) -> Instance:
         assert self._context is not None
         assert self._daemons is not None
         with wrapped("The engine did not create the container."):
-            body = self.container_body(spec, name)
+            body = self.container_body(spec, name, image)
             label = f"tare-{self._context.run}-{name}"
             created: Any = self.client.create_container_from_config(body, label)  # type: ignore[no-untyped-call]
         return DockerInstance(
@@ -207,7 +239,7 @@ class DockerDriver(Driver):
             daemons=self._daemons, image_bytes=self._image_bytes, engine_log=self.engine_log,
         )  # fmt: skip
 
-    def container_body(self, spec: Spec, name: str) -> dict[str, Any]:
+    def container_body(self, spec: Spec, name: str, image: str = "") -> dict[str, Any]:
         """The body of the create call: everything that the engine is told about a container."""
         assert self._context is not None
         host = self.client.create_host_config(
@@ -219,11 +251,10 @@ class DockerDriver(Driver):
             tmpfs={"/tmp": "rw,exec,nosuid,nodev,mode=1777", "/run/tare": "rw,exec,nosuid,nodev,mode=700"},
             runtime=self.options.get("runtime"),
         )
-        labels = {LABEL_RUN: self._context.run, LABEL_INSTANCE: name, LABEL_RUNS: str(paths.runtime_dir())}
         return dict(
             self.client.create_container_config(
-                self._image, agent_argv(), host_config=host, labels=labels, stdin_open=True, tty=False,
-                network_disabled=True, working_dir="/",
+                image or self._image, agent_argv(), host_config=host, labels=self._labels(name), stdin_open=True,
+                tty=False, network_disabled=True, working_dir="/",
             )
             | {"StdinOnce": True}
         )  # fmt: skip
@@ -239,20 +270,26 @@ class DockerDriver(Driver):
             return []
         # In a user's engine there may be another user's runs, of which we cannot tell whether they are alive.
         with contextlib.closing(client), wrapped("The Docker engine does not say what it holds.", DriverUnavailable):
-            found = _ours(client, f"{LABEL_RUNS}={paths.runtime_dir()}")
-        return [
-            Leftover("container", item["Names"][0].lstrip("/"), self._remover(item["Id"]))
+            here = f"{LABEL_RUNS}={paths.runtime_dir()}"
+            found, images = _ours(client, here), _our_images(client, here)
+        containers = [
+            Leftover("container", item["Names"][0].lstrip("/"), self._remover(remove, item["Id"]))
             for item in found
+            if item["Labels"][LABEL_RUN] not in live_runs
+        ]
+        return containers + [
+            Leftover("image", (item["RepoTags"] or [item["Id"]])[0], self._remover(remove_image, item["Id"]))
+            for item in images
             if item["Labels"][LABEL_RUN] not in live_runs
         ]
 
     def _connected(self) -> docker.APIClient:
         return connect(docker_endpoint.find(self.options))
 
-    def _remover(self, container: str) -> Callable[[], None]:
+    def _remover(self, how: Callable[[docker.APIClient, str], None], what: str) -> Callable[[], None]:
         def later() -> None:
-            with contextlib.closing(self._connected()) as client, wrapped("The engine did not remove the container."):
-                remove(client, container)
+            with contextlib.closing(self._connected()) as client, wrapped("The engine did not remove it."):
+                how(client, what)
 
         return later
 
@@ -264,6 +301,11 @@ def _failed(error: DriverUnavailable) -> Rung:
 def _ours(client: docker.APIClient, *labels: str) -> list[dict[str, Any]]:
     """Containers with our label and these."""
     return list(client.containers(all=True, filters={"label": [LABEL_RUN, *labels]}))
+
+
+def _our_images(client: docker.APIClient, *labels: str) -> list[dict[str, Any]]:
+    """Images that runs made of their containers. The rootfs's own has no run's label: it stays between runs."""
+    return list(client.images(filters={"label": [LABEL_RUN, *labels]}))
 
 
 def notices(info: Mapping[str, Any]) -> list[Notice]:

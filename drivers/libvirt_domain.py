@@ -14,6 +14,9 @@ from .libvirt_host import Owner, machine
 METADATA = "urn:tare:domain:1"
 """The namespace of our labels in a domain's metadata; a name, not an address."""
 
+DISK = "vda"
+"""The guest's one disk, as libvirt names it."""
+
 TCG_CACHE_MIB = 32
 """An emulated guest's translation cache: of a fixed size, or memory figures would depend on the host's."""
 
@@ -96,6 +99,15 @@ def xml(domain: Domain) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
+def snapshot_xml(follows: Path) -> str:
+    """An external snapshot of the disk, for snapshotCreateXML: the guest goes on in that qcow2 file, which is there."""
+    root = ET.Element("domainsnapshot")
+    disk = ET.SubElement(ET.SubElement(root, "disks"), "disk", name=DISK, snapshot="external", type="file")
+    ET.SubElement(disk, "driver", type="qcow2")
+    ET.SubElement(disk, "source", file=str(follows))
+    return ET.tostring(root, encoding="unicode")
+
+
 def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> ET.Element:
     element = ET.SubElement(parent, tag, attributes)
     element.text = text
@@ -130,7 +142,7 @@ def _devices(root: ET.Element, domain: Domain) -> None:
     if domain.cache == "none":
         driver.set("io", "native")
     ET.SubElement(disk, "source", file=str(domain.disk))
-    ET.SubElement(disk, "target", dev="vda", bus="virtio")
+    ET.SubElement(disk, "target", dev=DISK, bus="virtio")
     _slot(disk, 2)
     ET.SubElement(devices, "controller", type="usb", model="none")
     ET.SubElement(devices, "memballoon", model="none")

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ from tare_bench.model import Accelerator
 from tare_bench.wire import SocketChannel
 
 from . import libvirt_granted, libvirt_host
-from .libvirt_domain import Domain, xml
+from .libvirt_domain import DISK, Domain, snapshot_xml, xml
 from .libvirt_host import Home, pid_in
 from .libvirt_stream import StreamChannel
 
@@ -31,6 +32,15 @@ END_SECONDS = 20.0
 OVERLAY_SECONDS = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What an overlay stands on."""
+
+    path: Path
+    format: str
+    """`raw` or `qcow2`."""
+
+
 class Room:
     """What one guest has on the host: a folder, its overlay, and where QEMU is ours the sockets that we listen on.
 
@@ -38,8 +48,9 @@ class Room:
     """
 
     def __init__(self, context: RunContext, name: str, home: Home) -> None:
+        self._context = context
         self.folder = context.folder / name
-        self.disk = paths.cache_dir() / "overlays" / f"{context.run}-{name}.qcow2"
+        self.disk = self._disk(name)
         self._gid = home.owner.gid
         self.listeners: dict[str, socket.socket] = {}
         context.lease.own("file", self.disk)
@@ -69,23 +80,41 @@ class Room:
         """The socket that QEMU connects to; None where it doesn't."""
         return self.folder / kind if kind in self.listeners else None
 
-    def overlay(self, base: Path, cache: str = "writeback") -> None:
+    def _disk(self, name: str) -> Path:
+        return paths.cache_dir() / "overlays" / f"{self._context.run}-{name}.qcow2"
+
+    def overlay(self, base: Base, cache: str = "writeback") -> None:
         """Make the qcow2 file that takes what this guest writes.
 
         Raises InstanceError with qemu-img's words, or where its file system cannot bypass the page cache and must.
         """
         self.disk.parent.mkdir(parents=True, exist_ok=True)
         self.disk.parent.chmod(0o711)
-        words = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw", str(self.disk)]
+        self._make(self.disk, base)
+        if cache == "none":
+            require_direct(self.disk)
+
+    def next_overlay(self, name: str, size: int) -> Path:
+        """An overlay on the guest's own, which is in use: a disk of that many bytes, for what it writes from now on.
+
+        Raises InstanceError.
+        """
+        made = self._disk(name)
+        self._context.lease.own("file", made)
+        # Unsafe only in that the base is not looked at: QEMU has it open, and locked.
+        self._make(made, Base(self.disk, "qcow2"), "-u", size=size)
+        return made
+
+    def _make(self, disk: Path, base: Base, *options: str, size: int | None = None) -> None:
+        words = ["qemu-img", "create", "-q", "-f", "qcow2", *options, "-b", str(base.path), "-F", base.format]
+        words += [str(disk), *([str(size)] if size is not None else [])]
         try:
             made = libvirt_host.said(words, seconds=OVERLAY_SECONDS)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise InstanceError("The guest's overlay could not be made.", details=str(error)) from error
         if made.returncode:
             raise InstanceError("The guest's overlay could not be made.", details=made.stderr)
-        self._give(self.disk, 0o660)
-        if cache == "none":
-            require_direct(self.disk)
+        self._give(disk, 0o660)
 
     def accept(self, kind: str) -> SocketChannel:
         """QEMU's end of a socket; it connected while it was being created."""
@@ -241,6 +270,25 @@ class KvmInstance(Instance):
         pids = (self._pid, *processes.descendants(self._pid))
         folders = tuple(dict.fromkeys(whole for each in cgroups.of_process(self._pid) if (whole := whole_of(each))))
         return Accounts(pids, folders, files, engine=daemons, image_bytes=self._image_bytes)
+
+    def freeze(self, name: str) -> Path:
+        """Have what it has written by now stay as it is, in the file that is returned; it goes on in another one.
+
+        An external snapshot of its disk, while it runs. Raises InstanceError in libvirt's words.
+        """
+        lv, frozen = self._lv, self._room.disk
+        brief = "libvirt did not make a snapshot of the guest's disk."
+        size = self._calling(brief, self._domain.blockInfo, DISK)[0]
+        follows = self._room.next_overlay(name, size)
+        flags = lv.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY | lv.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA
+        flags |= lv.VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC | lv.VIR_DOMAIN_SNAPSHOT_CREATE_REUSE_EXT
+        try:
+            self._calling(brief, self._domain.snapshotCreateXML, snapshot_xml(follows), flags)
+        except BaseException:
+            follows.unlink(missing_ok=True)
+            raise
+        self._room.disk = follows
+        return frozen
 
     def diagnostics(self) -> Mapping[str, bytes]:
         return {"domain.xml": self._definition.encode(), "qemu.log": self._qemu_log().encode()}

@@ -11,10 +11,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from tare_bench import paths
 from tare_bench.driver import (
+    Committed,
     Driver,
     Instance,
     Kind,
@@ -30,8 +32,9 @@ from tare_bench.model import Accelerator, Spec
 from . import guest_image, kvm_check, kvm_probe, libvirt_daemon, libvirt_embed, libvirt_host
 from .libvirt_daemon import Daemon
 from .libvirt_domain import Boot, Domain, disk_cache
-from .libvirt_guest import KvmInstance, Room
+from .libvirt_guest import Base, KvmInstance, Room
 from .libvirt_host import Home
+from .libvirt_snapshot import Snapshot
 from .libvirt_uri import EMBED, Flavour, flavour
 
 if TYPE_CHECKING:
@@ -164,14 +167,26 @@ class KvmDriver(Driver):
             return f"libvirt: {error}"
         return ""
 
+    def image_files(self) -> Sequence[Path]:
+        assert self.image is not None
+        return (self.image.kernel, self.image.initrd, self.image.disk)
+
     def create(self, spec: Spec, *, name: str) -> Instance:
+        assert self.image is not None
+        return self._create(spec, name, Base(self.image.disk, "raw"))
+
+    def commit(self, instance: Instance, *, name: str) -> Committed:
+        assert isinstance(instance, KvmInstance)
+        return Snapshot(instance, name, self._create)
+
+    def _create(self, spec: Spec, name: str, base: Base) -> Instance:
         assert self._context is not None
         assert self.image is not None
         image, context, home = self.image, self._context, self.home
         cache = disk_cache(spec.cache)
 
         def define(room: Room) -> Domain:
-            room.overlay(image.disk, cache)
+            room.overlay(base, cache)
             return Domain(
                 name=f"tare-{context.run}-{name}",
                 accelerator=self._accelerator,

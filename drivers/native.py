@@ -91,6 +91,10 @@ class NativeDriver(Driver):
     def resolve(self, asked: str, *, fresh: bool = False) -> Resolution:
         return Resolution("none")
 
+    def image_files(self) -> Sequence[Path]:
+        assert self._rootfs is not None
+        return (self._rootfs.tree,)
+
     def create(self, spec: Spec, *, name: str) -> Instance:
         assert self._context is not None
         assert self._rootfs is not None

@@ -19,7 +19,7 @@ COST = ".host_cpu"
 
 _GROUPS = {
     "boot": "boot", "stop": "boot", "storm": "storm", "memory": "weight", "disk": "weight", "density": "weight",
-    "isolation": "isolation",
+    "commit": "weight", "isolation": "isolation",
 }  # fmt: skip
 """Tables by the first word of a metric's name."""
 
@@ -59,6 +59,7 @@ _WORDS: dict[str, Callable[[Scalar], str]] = {
     "operation": lambda value: str(value).upper(),
     "threads": lambda value: "all vCPUs" if value == "all" else count(int(value), "thread"),
     "block_size": _size,
+    "written": _size,
     "depth": lambda value: f"depth{NBSP}{int(value)}",
     "connections": lambda value: count(int(value), "connection"),
     "parallel": lambda value: f"{int(value)}{NBSP}at once",

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from tare_bench import pressure
 from tare_bench.analysis import Analysis
 from tare_bench.compare import Row
-from tare_bench.metrics import FLOOR, Metric
+from tare_bench.metrics import FLOOR, RESIDENT, Metric
 from tare_bench.model import Arm, Notice, Plan, Trial, WorkloadPlan, canonical
 
 from .view_cells import region_text
 from .view_format import clean, count, identifier, measured, one_line, quantity
 from .view_labels import COST, group_of, parameter_words
 from .view_tables import BETTER
-from .view_words import EMULATED, arm_name
+from .view_words import COLD, EMULATED, arm_name
 
 KVM_EVIDENCE = "The KVM path is shown by a boot sector only."
 """How far the accelerated path has been tried: said wherever an arm ran on KVM."""
@@ -111,10 +111,21 @@ def _plan(analysis: Analysis) -> Facts:
         ("Seed of the order", str(plan.seed)),
         ("Stopping rule", one_line(plan.stopping_rule) or "not stated"),
         ("Each instance gets", f"{limits}: a limit for a container, the whole size of a guest, its kernel included"),
+        *((("Image in memory when asked for", resident),) if (resident := _resident(analysis)) else ()),
         ("Boot deadline", f"{plan.boot_deadline:g} s"),
         ("Host tuning", "asked for: see the machine's facts" if plan.tune else "none"),
         ("Root filesystem", f"{one_line(rootfs.digest)}, {quantity(rootfs.size, 'B')}, {one_line(rootfs.recipe)}"),
     )
+
+
+def _resident(analysis: Analysis) -> str:
+    """By arm, the last that was read before a measured boot."""
+    told = {
+        trial.cell.arm: trial.facts[RESIDENT]
+        for trial in analysis.run.trials
+        if trial.role == "measured" and trial.cell.workload == "boot" and RESIDENT in trial.facts
+    }
+    return "\n".join(f"{arm_name(analysis, arm)}: {one_line(words)}" for arm, words in told.items())
 
 
 _ORDER = (
@@ -179,7 +190,8 @@ def _cache(trials: list[Trial]) -> str:
 def _arm(analysis: Analysis, arm: Arm) -> str:
     options = ", ".join(f"{one_line(key)} = {one_line(value)}" for key, value in arm.options.items())
     driver = "" if arm.driver == arm.name else f": driver {one_line(arm.driver)}"
-    return f"{arm_name(analysis, arm.name)}{driver}{f', {options}' if options else ''}"
+    cold = f", {COLD}" if arm.spec.page_cache == "cold" else ""
+    return f"{arm_name(analysis, arm.name)}{driver}{cold}{f', {options}' if options else ''}"
 
 
 def _order(analysis: Analysis) -> tuple[tuple[str, str], ...]:

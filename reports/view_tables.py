@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tare_bench.analysis import Analysis
 from tare_bench.compare import EMULATED_MEMORY, Comparison, Row
 from tare_bench.metrics import Metric
-from tare_bench.model import canonical
+from tare_bench.model import Arm, canonical
 from tare_bench.stats import EXPLORATORY_LEVEL
 
 from .view_cells import WORDS, Column, Shown, TableCell, table_cell
@@ -18,7 +18,7 @@ from .view_format import NBSP, count, identifier, one_line, percent, unit_for
 from .view_labels import COST, group_of, leads, parameter_words, title
 from .view_marks import Axis, difference_axis, ratio_axis
 from .view_trust import floor_note
-from .view_words import arm_label
+from .view_words import COLD, arm_label
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +82,18 @@ def columns(analysis: Analysis) -> tuple[Column, ...]:
         Column(
             arm=arm.name,
             name=one_line(arm.name),
-            driver="" if arm.driver == arm.name else one_line(arm.driver),
+            driver=_under(arm),
             label=arm_label(analysis, arm.name),
             baseline=arm.name == plan.baseline,
         )
         for arm in sorted(plan.arms, key=lambda each: each.name != plan.baseline)
     )
+
+
+def _under(arm: Arm) -> str:
+    """What its name leaves out: the driver where it has another name, and that it starts cold."""
+    driver = "" if arm.driver == arm.name else one_line(arm.driver)
+    return ", ".join(filter(None, (driver, COLD if arm.spec.page_cache == "cold" else "")))
 
 
 def tables(analysis: Analysis, drawn: frozenset[str] = frozenset()) -> list[Table]:

@@ -58,6 +58,10 @@ def verdict_mark(metric: Metric, comparison: Comparison) -> VerdictMark | None:
     return VerdictMark(*found, word=verdict_word(metric, comparison)) if found else None
 
 
+COLD = "cold page cache"
+"""Of an arm whose instances start with nothing of their image in memory."""
+
+
 def arm_label(analysis: Analysis, arm: str) -> str:
     """EMULATED or SIMULATED where the arm was; empty otherwise."""
     accelerator = analysis.run.manifest.accelerators.get(arm, "none")

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from .. import paths, registry, rootfs
+from .. import pagecache, paths, registry, rootfs
 from ..config import Configured
 from ..driver import LABEL_INSTANCE, LABEL_RUN, LABEL_RUNS, Driver, RunContext
 from ..errors import DriverUnavailable, ImageError, TareError
@@ -180,6 +180,8 @@ def _open(
     ready.notices += [each for each in resolution.notices if each not in ready.notices]
     described = dict(driver.describe())
     ready.described |= dict.fromkeys(use.keys, described)
+    if any(arm.spec.page_cache == "cold" for arm in use.arms):
+        pagecache.cold_image(driver)  # refused before the first trial, where it cannot be seen
     for arm in use.arms:
         ready.drivers[arm.name] = driver
         ready.accelerators[arm.name] = resolution.accelerator

@@ -12,6 +12,8 @@ from ..model import Scalar
 from . import Measured, Skipped, Workload, accounts
 
 NOT_KNOWN = "its files are not known"
+MANY = 10
+"""Instances, as `disk.ten` has them."""
 
 
 class Disk(Workload):
@@ -23,18 +25,31 @@ class Disk(Workload):
     seconds = 0.1
 
     def measure(self, live: Live, params: Mapping[str, Scalar]) -> Measured:
-        where = accounts(live)
+        image_bytes = accounts(live).image_bytes
         measured = Measured()
-        image, instance = DISK
-        if where.image_bytes is not None:
-            measured.add(image, float(where.image_bytes))
+        image, instance, ten = DISK
+        if image_bytes is not None:
+            measured.add(image, float(image_bytes))
         try:
-            if where.files:
-                measured.add(instance, float(footprint.allocated(where.files)))
-            else:
-                measured.facts["instance"] = NOT_KNOWN if os.geteuid() == 0 else f"{NOT_KNOWN}, or need root"
-        except PermissionError as error:
-            measured.facts["instance"] = f"{error.filename} needs root"
+            own = own_bytes(live)
+        except Skipped as error:
+            measured.facts["instance"] = error.details
+        else:
+            measured.add(instance, float(own))
+            if image_bytes is not None:
+                measured.add(ten, float(image_bytes + MANY * own))
         if not measured.samples:
             raise Skipped(f"Not available: the image's size is not known; {measured.facts['instance']}.")
         return measured
+
+
+def own_bytes(live: Live) -> int:
+    """Bytes allocated on the host for this one instance. Raises Skipped, with the reason in its details."""
+    files = accounts(live).files
+    try:
+        if files:
+            return footprint.allocated(files)
+        why = NOT_KNOWN if os.geteuid() == 0 else f"{NOT_KNOWN}, or need root"
+    except PermissionError as error:
+        why = f"{error.filename} needs root"
+    raise Skipped(f"Not available: {why}.", details=why)

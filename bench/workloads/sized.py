@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from .. import footprint
+from .. import footprint, pagecache
 from ..errors import InstanceError
 from ..lifecycle import Live
 from ..metrics import Metric
@@ -101,13 +101,14 @@ class SizedWorkload(Workload):
 
     def _run(self, live: Live, params: Mapping[str, Scalar], work: int) -> tuple[Measured, float]:
         self._prepare(live, params)
+        cold = pagecache.cold_storage(live) if self.direct else {}
         before = cpu_seconds(live)
         answer = live.run(self.command(params, work), seconds=self.deadline)
         if answer.status == NOT_FOUND:
             raise Skipped(f"The rootfs has no `{self.program}`.")
         text = answer.checked().stdout.decode(errors="replace")
         spent = spent_since(before, live)
-        measured = Measured(artifacts={f"{self.name}.txt": answer.stdout}, facts={"work": str(work)})
+        measured = Measured(artifacts={f"{self.name}.txt": answer.stdout}, facts={"work": str(work)} | cold)
         try:
             parsed = self.parse(text, params, work)
         except (ValueError, KeyError) as error:

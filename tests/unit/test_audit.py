@@ -131,6 +131,13 @@ def test_more_cpus_are_an_axis_and_others_are_not() -> None:
     assert moved.grade == "C"
 
 
+def test_a_cold_page_cache_is_an_axis() -> None:
+    audit = compare(made("docker"), made("docker", name="cold", spec=msgspec.structs.replace(SPEC, page_cache="cold")))
+    assert audit.grade == "B"
+    [difference] = audit.differences
+    assert (difference.axis, difference.baseline, difference.arm) == ("page_cache", "warm", "cold")
+
+
 def test_options_of_one_driver_are_axes() -> None:
     audit = compare(made("docker"), made("docker", name="crun", options={"runtime": "crun"}))
     assert audit.grade == "B"

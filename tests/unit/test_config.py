@@ -175,6 +175,9 @@ REDIS = "[[workload]]\nname = 'redis'\n"
         ("[run]\naccelerator = 'kmv'\n", "line 2: accelerator cannot be `kmv`.", "Did you mean `kvm`?"),
         ("[instance]\ncache = 'write'\n", "line 2: cache cannot be `write`.", "Did you mean `writeback`?"),
         (f"{KVM}cache = 'direct'\n", "line 3: cache cannot be `direct`.", "There are: auto, writeback, none."),
+        ("[instance]\npage_cache = 'cool'\n", "line 2: page_cache cannot be `cool`.", "Did you mean `cold`?"),
+        (f"{KVM}page_cache = true\n", "line 3: page_cache must be text, got true or false.", ""),
+        (f"{KVM}page_cach = 'cold'\n", "line 3: [[arm]] has no `page_cach`.", "Did you mean `page_cache`?"),
         ("[[arm]]\ndriver = 'dcoker'\n", "line 2: There is no driver named `dcoker`.", "Did you mean `docker`?"),
         (KVM * 2, "line 3: Two arms are named `kvm`.", "name of its own"),
         (f"{KVM}name = 'a'\n{KVM}name = 'a'\n", "line 6: Two arms are named `a`.", "name of its own"),
@@ -346,6 +349,17 @@ def test_a_plan_as_text_is_the_same_plan(options: Options) -> None:
     assert config.configure(Options(plan=file(as_toml.text(plan)))).plan == plan
 
 
+def test_a_cold_arm_is_named_so_unless_it_has_a_name() -> None:
+    cold = "[[arm]]\ndriver = 'docker'\npage_cache = 'cold'\n"
+    arms = config.configure(Options(plan=file(f"[[arm]]\ndriver = 'docker'\n{cold}{cold}name = 'x'\n"))).plan.arms
+    assert [(arm.name, arm.spec.page_cache) for arm in arms] == [
+        ("docker", "warm"), ("docker cold", "cold"), ("x", "cold"),
+    ]  # fmt: skip
+    text = f"[instance]\npage_cache = 'cold'\n{KVM}page_cache = 'warm'\n[[arm]]\ndriver = 'docker'\n"
+    arms = config.configure(Options(plan=file(text))).plan.arms
+    assert [(arm.name, arm.spec.page_cache) for arm in arms] == [("kvm", "warm"), ("docker cold", "cold")]
+
+
 def test_what_the_usual_names_say_is_not_spelt_out() -> None:
     for options in (Options(), Options(suite="full"), Options(suite="quick")):
         assert "[[workload]]" not in as_toml.text(config.configure(options).plan)
@@ -360,6 +374,7 @@ SPECS = st.builds(
     memory=st.integers(64 << 20, 128 << 20),
     disk=st.just(1 << 28),
     cache=st.sampled_from(["auto", "writeback", "none"]),
+    page_cache=st.sampled_from(["warm", "cold"]),
 )
 ARMS = st.lists(
     st.builds(
@@ -503,11 +518,8 @@ def test_a_list_of_values_is_a_sweep() -> None:
 
 def test_a_suite_of_the_file_and_its_own_workloads_are_one_plan() -> None:
     text = f"[run]\nsuite = 'footprint'\n{OWN}"
-    assert [each.name for each in config.configure(Options(plan=file(text))).plan.workloads][1:] == [
-        "memory",
-        "disk",
-        "x",
-    ]
+    names = dict.fromkeys(each.name for each in config.configure(Options(plan=file(text))).plan.workloads)
+    assert list(names) == ["boot", "memory", "disk", "disk-written", "disk-changed", "x"]
     chosen = config.configure(Options(plan=Path("plan.toml"), suite="boot")).plan
     assert [each.name for each in chosen.workloads] == ["boot"]
 

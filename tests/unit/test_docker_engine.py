@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tare_bench import cgroups, registry, system
 from tare_bench.driver import RunContext
-from tare_bench.drivers import docker_engine, private_engine
+from tare_bench.drivers import docker_commit, docker_engine, private_engine
 from tare_bench.errors import UsageError
 
 HERE = {"KernelVersion": os.uname().release, "Name": os.uname().nodename}
@@ -130,3 +130,11 @@ def test_the_drivers_of_one_run_share_a_private_engine(monkeypatch: pytest.Monke
     assert again is not engine
     assert first
     private_engine.release(again)
+
+
+def test_an_images_layers_are_the_folders_that_overlay2_names() -> None:
+    layers = {"UpperDir": "/d/3/diff", "LowerDir": "/d/2/diff:/d/1/diff", "MergedDir": "/d/3/merged"}
+    found = docker_commit.layer_files({"GraphDriver": {"Name": "overlay2", "Data": layers}})
+    assert list(map(str, found)) == ["/d/3/diff", "/d/2/diff", "/d/1/diff"]
+    assert docker_commit.layer_files({"GraphDriver": {"Name": "vfs", "Data": None}}) == []
+    assert docker_commit.layer_files({}) == [], "as with containerd's store"

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from tare_bench.drivers import guest_image, libvirt_host
-from tare_bench.drivers.libvirt_domain import METADATA, Boot, Domain, disk_cache, xml
+from tare_bench.drivers.libvirt_domain import METADATA, Boot, Domain, disk_cache, snapshot_xml, xml
 from tare_bench.drivers.libvirt_host import Owner
 
 DOMAIN = Domain(
@@ -169,3 +169,10 @@ def test_no_name_can_break_out_of_its_place(hostile: str) -> None:
     assert root.findtext("name") == hostile
     assert attribute(root, "devices/disk/source", "file") == str(Path("/d") / hostile.replace("/", "_"))
     assert root.find("x") is None
+
+
+def test_a_snapshot_is_of_the_disk_that_the_guest_has_and_goes_on_in_the_file_that_is_there() -> None:
+    [disk] = ET.fromstring(snapshot_xml(Path("/over & under.qcow2"))).iter("disk")
+    assert disk.get("name") == attribute(tree(DOMAIN), "devices/disk/target", "dev")
+    assert disk.get("snapshot") == "external"
+    assert [attribute(disk, "driver", "type"), attribute(disk, "source", "file")] == ["qcow2", "/over & under.qcow2"]

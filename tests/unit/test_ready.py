@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
 import pytest
 from tare_bench import leases, registry
 from tare_bench.cli import ready
@@ -114,3 +115,10 @@ def test_only_the_arms_that_cannot_run_are_left_out_and_named(made: list[FakeDri
     if uri == "gone":
         assert isinstance(caught.value, DriverUnavailable)
         assert caught.value.brief == "The driver guests of b cannot run here."
+
+
+def test_a_cold_arm_that_cannot_be_seen_to_be_cold_is_refused_before_the_first_trial(made: list[FakeDriver]) -> None:
+    cold = msgspec.structs.replace(arm("cold"), spec=msgspec.structs.replace(SPEC, page_cache="cold"))
+    with pytest.raises(DriverUnavailable, match="The driver guests cannot start cold"):
+        prepared(arm("a"), cold, asked=True)
+    assert list(prepared(arm("a")).drivers) == ["a"]

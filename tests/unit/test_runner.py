@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
-from tare_bench import registry
+from tare_bench import pagecache, registry
 from tare_bench.clock import NS
 from tare_bench.crowd import Crowd, CrowdWorkload
+from tare_bench.driver import Instance
 from tare_bench.drivers.fake import Behaviour, FakeClock, FakeDriver, Reply
 from tare_bench.errors import InstanceError
 from tare_bench.lifecycle import Settled
-from tare_bench.metrics import BOOT
+from tare_bench.metrics import BOOT, RESIDENT
 from tare_bench.model import Accelerator, Arm, Plan, Scalar, Spec, Trial, WorkloadPlan
 from tare_bench.runner import IDLE_MOMENTS, BlocksSkipped, Runner, SessionStarted, TrialFinished
 from tare_bench.schedule import Estimate, Fixed
@@ -379,3 +383,58 @@ def test_the_idle_rate_is_that_of_the_latest_quiet_moments() -> None:
     for _ in range(IDLE_MOMENTS):
         rate = run._idle_rate(Settled(0.02, True, 0.1))
     assert rate == pytest.approx(0.02)
+
+
+class OnFiles(FakeDriver):
+    """One whose instances start from files, and that looks what of them is in memory when one is asked for."""
+
+    files: tuple[Path, ...] = ()
+
+    def image_files(self) -> Sequence[Path]:
+        return self.files
+
+    def create(self, spec: Spec, *, name: str) -> Instance:
+        self.seen.append(pagecache.residency(self.files).share)
+        made = super().create(spec, name=name)
+        for file in self.files:
+            file.read_bytes()
+        return made
+
+    def __init__(self, *, clock: FakeClock) -> None:
+        super().__init__(clock=clock)
+        self.seen: list[float] = []
+
+
+def test_a_cold_arm_is_cold_before_each_instance_and_a_warm_one_after_its_first() -> None:
+    run = crowds({"warm": Behaviour(), "cold": Behaviour()}, times=2)
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        drivers = {name: OnFiles(clock=run.drivers["warm"].clock) for name in ("warm", "cold")}  # type: ignore[arg-type]
+        for name, driver in drivers.items():
+            driver.files = (Path(folder, name),)
+            driver.files[0].write_bytes(os.urandom(1 << 20))
+        pagecache.drop(drivers["warm"].files)
+        arms = [Arm(name=name, driver="fake", spec=msgspec.structs.replace(SPEC, page_cache=name)) for name in drivers]
+        workloads = [WorkloadPlan(name="boot"), WorkloadPlan(name="pair", blocks=2, crowd=True)]
+        plan = Plan(arms=arms, workloads=workloads, baseline="warm", rounds=3, seed=1)
+        run.drivers, run.accelerators = drivers, dict.fromkeys(drivers, "simulated")
+        run.schedule = Fixed(plan, Estimate({"boot": 0.0, "pair": 1.0}))
+        found = trials(run)
+    # a pair's second instance starts beside the first, as those of a storm do
+    assert drivers["cold"].seen == [0, 0, 0, 0, 0, 1, 0, 1]
+    assert drivers["warm"].seen == [0, *[1] * 7]
+    told = {(each.cell.arm, each.cell.workload, each.block): each.facts.get(RESIDENT) for each in found}
+    assert {told["cold", "boot", block] for block in range(4)} == {"0.0% of 1.0 MB"}
+    assert [told["warm", "boot", block] for block in range(4)] == [None, "100.0% of 1.0 MB", None, None]
+    assert told["cold", "pair", 4] == "0.0% of 1.0 MB"
+    assert {each.cell.spec.page_cache for each in found if each.cell.arm == "cold"} == {"cold"}
+
+
+def test_what_cannot_be_cold_fails_its_session_and_leaves_nothing() -> None:
+    run = crowds({"a": Behaviour()}, times=1)
+    arm = Arm(name="a", driver="fake", spec=msgspec.structs.replace(SPEC, page_cache="cold"))
+    workloads = [WorkloadPlan(name="boot"), WorkloadPlan(name="pair", blocks=1, crowd=True)]
+    plan = Plan(arms=[arm], workloads=workloads, baseline="a", rounds=1, seed=1)
+    run.schedule = Fixed(plan, Estimate({"boot": 0.0, "pair": 1.0}))
+    found = trials(run)
+    assert {each.status for each in found} == {"failed"}
+    assert found[0].reason == found[-1].reason == "The driver fake cannot start cold."

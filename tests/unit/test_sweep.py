@@ -136,3 +136,12 @@ def test_a_dead_run_that_is_being_swept_is_not_taken_for_a_live_one(monkeypatch:
     monkeypatch.setattr(command.leases, "live_runs", lambda: ["alive", "dead"])
     command._labelled({"dead"})
     assert asked == [["alive"]]
+
+
+def test_an_engines_image_in_a_lease_is_no_path(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tare").mkdir()
+    (tmp_path / "tare/commit:x").mkdir()
+    monkeypatch.chdir(tmp_path)
+    dead(runs, {"kind": "image", "name": "tare/commit:x"})
+    assert ("image", "tare/commit:x") not in swept()
+    assert (tmp_path / "tare/commit:x").is_dir()

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from runs import METRICS, PRIMARY, Outcome, Setting, build, troubled
 from tare_bench.analysis import Analysis, analyse
-from tare_bench.model import Accelerator, Run
+from tare_bench.metrics import RESIDENT
+from tare_bench.model import Accelerator, Run, Trial
 from tare_bench.reports.view import KVM_EVIDENCE, headline, view
 from tare_bench.reports.view_cells import TableCell
 from tare_bench.reports.view_format import clean, identifier, measured, number, quantity, signed, span, unit_for
@@ -316,6 +317,38 @@ def test_a_row_with_too_few_blocks_to_be_judged_is_not_called_primary() -> None:
     assert rows["row-boot.ready"].primary
     assert not rows["row-memory.pss"].primary
     assert _cell(rows["row-memory.pss"], "native").exploratory
+
+
+def test_a_cold_arm_says_so_in_every_table_whatever_its_name() -> None:
+    run = build()
+    plan = run.manifest.plan
+    arms = [
+        msgspec.structs.replace(arm, spec=msgspec.structs.replace(arm.spec, page_cache="cold"))
+        if arm.name == "kvm"
+        else arm
+        for arm in plan.arms
+    ]
+    manifest = msgspec.structs.replace(run.manifest, plan=msgspec.structs.replace(plan, arms=arms))
+    analysis = _analyse(msgspec.structs.replace(run, manifest=manifest))
+    heads = [{column.arm: column.driver for column in table.columns} for table in tables(analysis)]
+    assert len(heads) > 2
+    assert all(head == {"docker": "", "native": "", "kvm": "cold page cache"} for head in heads)
+    listed = dict(method(analysis).plan)["Arms"].splitlines()
+    assert [line for line in listed if "cold" in line] == [line for line in listed if line.startswith("kvm")]
+
+
+def test_how_much_of_an_image_was_in_memory_is_told_for_each_arm() -> None:
+    run, key = build(), "Image in memory when asked for"
+    assert key not in dict(method(_analyse(run)).plan)
+
+    def told(trial: Trial) -> Trial:
+        words = {"warmup": "no", "measured": f"{trial.block}% of 9 MB"}[trial.role]
+        return msgspec.structs.replace(trial, facts={**trial.facts, RESIDENT: words})
+
+    known = [told(each) if each.cell.arm == "docker" and each.cell.workload == "boot" else each for each in run.trials]
+    last = max(each.block for each in known if each.cell.workload == "boot")
+    shown = dict(method(_analyse(msgspec.structs.replace(run, trials=known))).plan)
+    assert shown[key] == f"docker: {last}% of 9 MB"
 
 
 def test_the_baseline_is_the_first_column() -> None:
