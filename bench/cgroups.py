@@ -195,10 +195,11 @@ def _rmdir(folder: Path) -> None:
 
 
 def memory_split(folders: Iterable[Path]) -> dict[str, int]:
-    """Bytes charged to a cgroup: `anon`, `file` (page cache and tmpfs) and `kernel`; empty where it is not accounted.
+    """Bytes charged to a cgroup: `anon`, `file` (page cache and tmpfs), `shmem` (what of `file` is tmpfs and shared
+    memory), `kernel`, and `peak`, the most that was charged at once; empty where it is not accounted.
 
-    v2's memory.stat has all three. v1: rss, cache, and memory.kmem.usage_in_bytes (absent on kernels since 6.1's
-    deprecation: then `kernel` is not there).
+    v2: memory.stat, memory.peak (since Linux 5.19). v1: rss, cache, shmem, memory.max_usage_in_bytes and
+    memory.kmem.usage_in_bytes. One that a kernel doesn't have is not there.
     """
     for folder in folders:
         stat = folder / "memory.stat"
@@ -206,12 +207,40 @@ def memory_split(folders: Iterable[Path]) -> dict[str, int]:
             continue
         values = {key: int(value) for key, value in (line.split() for line in stat.read_text().splitlines())}
         if "anon" in values:
-            return {name: values[name] for name in ("anon", "file", "kernel") if name in values}
-        split = {"anon": values.get("total_rss", values["rss"]), "file": values.get("total_cache", values["cache"])}
-        with contextlib.suppress(OSError):
-            split["kernel"] = int((folder / "memory.kmem.usage_in_bytes").read_text())
-        return split
+            split: dict[str, int] = {
+                name: values[name] for name in ("anon", "file", "shmem", "kernel") if name in values
+            }
+            return split | _numbers(folder, peak="memory.peak")
+        names: dict[str, str] = {"anon": "rss", "file": "cache", "shmem": "shmem"}
+        split = {
+            name: values.get(f"total_{key}", values.get(key, 0))
+            for name, key in names.items()
+            if {key, f"total_{key}"} & values.keys()
+        }
+        return split | _numbers(folder, kernel="memory.kmem.usage_in_bytes", peak=_V1_PEAK)
     return {}
+
+
+_V1_PEAK = "memory.max_usage_in_bytes"
+
+
+def _numbers(folder: Path, **files: str) -> dict[str, int]:
+    """What these files say, by the names given; one that is not there is left out."""
+    found = {}
+    for name, file in files.items():
+        with contextlib.suppress(OSError):
+            found[name] = int((folder / file).read_text())
+    return found
+
+
+def reset_peak(folders: Iterable[Path]) -> bool:
+    """Have the peak be counted from now on: v1 only, for v2 has that for a single reader's descriptor alone."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            if (folder / _V1_PEAK).exists():
+                (folder / _V1_PEAK).write_text("0")
+                return True
+    return False
 
 
 def cpu_seconds(folders: Iterable[Path]) -> float | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
 from .clock import Clock, MonotonicClock
 from .model import Accelerator, Notice, Spec
@@ -40,6 +40,11 @@ LABEL_RUN = "tare.run"
 LABEL_INSTANCE = "tare.instance"
 LABEL_RUNS = "tare.runs"
 """The folder of runs that an instance's belongs to: whether it is alive can only be told from there."""
+
+
+Part = Literal["payload", "shim", "vmm", "other"]
+"""What a process is of an instance: what runs inside it, the engine's shim or monitor of this one instance, the virtual
+machine monitor, or something else that it is served by (virtiofsd, vhost)."""
 
 
 class Kind(StrEnum):
@@ -77,6 +82,11 @@ class Accounts:
 
     pids: tuple[int, ...] = ()
     """Processes that exist because of the instance, beside those in its cgroups."""
+    parts: Mapping[int, Part] = field(default_factory=dict)
+    """What each of its processes is, by pid, where it isn't one of the `others`."""
+    others: Part = "payload"
+    guest_memory: int | None = None
+    """Bytes of a guest's memory, which its VMM maps in one; None where there is no guest."""
     cgroups: tuple[Path, ...] = ()
     """Folders of its cgroup, in every hierarchy that has one."""
     files: tuple[Path, ...] = ()
@@ -90,6 +100,16 @@ class Accounts:
     """Bytes on disk that all instances share."""
     unavailable: str = ""
     """Why memory or disk cannot be read (an engine on another host, root needed), where they can't."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an engine itself says of an instance's memory."""
+
+    figures: Mapping[str, int] = field(default_factory=dict)
+    """Bytes, by the name of what a user would ask it with: `docker stats`, `dommemstat rss`."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """What can take memory back or make it look smaller: balloon, free page reporting, huge pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +205,10 @@ class Instance(ABC):
     @abstractmethod
     def accounts(self) -> Accounts:
         """Where its cost is to be read, while it runs."""
+
+    def told(self) -> Told:
+        """What the engine says of its memory, while it runs; nothing where it says nothing. May take seconds."""
+        return Told()
 
     @abstractmethod
     def granted(self) -> Mapping[str, str]:

@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from xml.etree import ElementTree as ET
 
 from tare_bench import cgroups, mounts, paths, processes
-from tare_bench.driver import Accounts, Channel, Instance, Kind, RunContext, Streams
+from tare_bench.driver import Accounts, Channel, Instance, Kind, RunContext, Streams, Told
 from tare_bench.errors import InstanceError
 from tare_bench.model import Accelerator
 from tare_bench.wire import SocketChannel
@@ -163,6 +164,7 @@ class KvmInstance(Instance):
         self._pid: int | None = None
         self._started: int | None = None
         self._name = self._definition = ""
+        self._memory = 0
         self._log: Path | None = None
         self._reaped, self._returned = threading.Event(), threading.Event()
         try:
@@ -173,7 +175,7 @@ class KvmInstance(Instance):
             raise
 
     def _create(self, domain: Domain, context: RunContext) -> None:
-        self.id, self._name = domain.labels["instance"], domain.name
+        self.id, self._name, self._memory = domain.labels["instance"], domain.name, domain.memory
         self._definition = xml(domain)
         self._log = self._home.log_of(self._name)
         flags = self._lv.VIR_DOMAIN_START_PAUSED
@@ -269,7 +271,23 @@ class KvmInstance(Instance):
             return Accounts(files=files, engine=daemons, image_bytes=self._image_bytes, unavailable=why)
         pids = (self._pid, *processes.descendants(self._pid))
         folders = tuple(dict.fromkeys(whole for each in cgroups.of_process(self._pid) if (whole := whole_of(each))))
-        return Accounts(pids, folders, files, engine=daemons, image_bytes=self._image_bytes)
+        return Accounts(
+            pids=pids,
+            parts={self._pid: "vmm"},
+            others="other",
+            guest_memory=self._memory,
+            cgroups=folders,
+            files=files,
+            engine=daemons,
+            image_bytes=self._image_bytes,
+        )
+
+    def told(self) -> Told:
+        said = self._calling("libvirt has no statistics of the guest's memory.", self._domain.memoryStats)
+        definition = self._calling("libvirt does not know the guest.", self._domain.XMLDesc, 0)
+        names = [name for name in ("actual", "rss", "unused", "usable") if name in said]
+        figures = {f"dommemstat {name}": int(said[name]) * 1024 for name in names}
+        return Told(figures, settings(definition))
 
     def freeze(self, name: str) -> Path:
         """Have what it has written by now stay as it is, in the file that is returned; it goes on in another one.
@@ -320,6 +338,16 @@ class KvmInstance(Instance):
         if not self._reaped.wait(END_SECONDS):
             processes.kill(pid, self._started)
             raise InstanceError("QEMU did not end.", details=f"pid {pid}", hint="tare sweep")
+
+
+def settings(definition: str) -> dict[str, str]:
+    """What of a running guest's definition can give its memory back, or have it counted elsewhere."""
+    root = ET.fromstring(definition)
+    balloon = root.find("devices/memballoon")
+    model = "none" if balloon is None else balloon.get("model", "none")
+    reporting = "off" if balloon is None else balloon.get("freePageReporting", "off")
+    backing = [each.tag for each in root.findall("memoryBacking/*")]
+    return {"balloon": model, "free page reporting": reporting, "memory backing": ", ".join(backing) or "anonymous"}
 
 
 def whole_of(folder: Path) -> Path | None:

@@ -10,6 +10,7 @@ from tare_bench.audit import Audit
 from .view_audit import AuditView, audit_line, audit_view
 from .view_charts import Forest, Strip, Sweep, Waterfall, forest, strips, sweeps, waterfall
 from .view_format import count, one_line
+from .view_memory import SheetView, memory
 from .view_method import KVM_EVIDENCE, Facts, Method, NoticeView, facts_tables, method, notices
 from .view_seed import SeedTable, seed_table
 from .view_storms import Storms, storms
@@ -48,6 +49,7 @@ class Page:
     watermark: str
     seed: SeedTable
     tables: list[Table]
+    memory: tuple[SheetView, ...]
     waterfall: Waterfall | None
     forest: Forest | None
     sweeps: list[Sweep]
@@ -87,6 +89,7 @@ def view(analysis: Analysis) -> Page:
         watermark=SIMULATED if analysis.run.simulated else "",
         seed=seed_table(analysis),
         tables=tables(analysis, frozenset(strip.id for strip in drawn)),
+        memory=memory(analysis),
         waterfall=waterfall(analysis),
         forest=forest(analysis),
         sweeps=sweeps(analysis),
