@@ -33,6 +33,7 @@ MAX_CELLS = 100
 MAX_PARAMETER = (1 << 31) - 1
 
 _THROUGHPUT = ("sysbench-cpu", "sysbench-memory", "fio-randread", "fio-randwrite", "redis")
+_IDLE = ("boot", "memory", "memory-load")
 _GROWTH = ("disk-written", "disk-changed")
 _CROWDS = (*_GROWTH, "commit", "storm")
 QUICK = "quick"
@@ -40,7 +41,7 @@ FULL = "full"
 SUITES: dict[str, tuple[str, ...]] = {
     "default": ("boot", "memory", *_THROUGHPUT, "isolation", "audit", "disk"),
     QUICK: ("boot", "memory", "sysbench-cpu", "isolation", "audit", "disk"),
-    FULL: ("boot", "memory", *_THROUGHPUT, "fio-read", "fio-write", "isolation", "audit", "disk", *_CROWDS),
+    FULL: (*_IDLE, *_THROUGHPUT, "fio-read", "fio-write", "isolation", "audit", "disk", *_CROWDS),
     "boot": ("boot",),
     "footprint": ("boot", "memory", "disk", *_GROWTH),
     "throughput": _THROUGHPUT,

@@ -12,6 +12,7 @@ from tare_bench.analysis import Analysis
 
 from .view import Badge, Page, view
 from .view_cells import TableCell
+from .view_memory import SheetView
 from .view_method import NoticeView
 from .view_tables import OUT_OF_TIME, Table, TableRow
 
@@ -41,6 +42,9 @@ def render_terminal(analysis: Analysis, console: Console, *, whole: bool = True)
     for table in page.tables:
         console.print()
         _print_table(console, table, whole=whole)
+    for sheet in page.memory if whole else ():
+        console.print()
+        console.print(_sheet(sheet))
     if not whole:
         console.print(Text(_LEFT_OUT, style="dim"))
     told = any(table.alerts for table in page.tables) and not whole
@@ -64,6 +68,23 @@ def _print_table(console: Console, table: Table, *, whole: bool) -> None:
         for note in table.notes:
             if note.startswith(("Not enough data", "Measurement floor")) and (whole or table.id != "weight"):
                 console.print(Text(note, style="dim"))
+
+
+def _sheet(sheet: SheetView) -> RichTable:
+    """The memory sheet of one arm, without what stands beside it on the page."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    title = Text(f"Memory sheet of {sheet.arm}{f' ({sheet.label})' if sheet.label else ''}. {sheet.lede}")
+    drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title=title, title_justify="left")
+    drawn.add_column("MiB for each instance")
+    for head in ("alone, PSS", "alone, USS", "each of many", "share"):
+        drawn.add_column(head, justify="right")
+    for row in sheet.rows:
+        style = "" if row.kind == "term" else "bold"
+        drawn.add_row(*(Text(text, style=style) for text in (row.title, row.alone, row.private, row.each, row.share)))
+    return drawn
 
 
 def _badges(page: Page) -> Text:

@@ -17,13 +17,17 @@ from ..lifecycle import Live
 from ..metrics import MEMORY, Metric
 from ..model import Scalar
 from . import Measured, Skipped, Workload, accounts
+from .sized import NOT_FOUND
 
 IDLE_SECONDS = 1.0
 TOLD_SECONDS = 30.0
 LOAD_SECONDS = 60.0
 LOAD_MIB = 64
 
-LOAD = f"head -c {LOAD_MIB << 20} /dev/zero | tail -c {LOAD_MIB << 20} >/dev/null && cat /usr/bin/* >/dev/null 2>&1; :"
+LOAD = (
+    f"head -c {LOAD_MIB << 20} /dev/zero | tail -c {LOAD_MIB << 20} >/dev/null "
+    "&& { cat /usr/bin/* >/dev/null 2>&1; true; }"
+)
 """What an instance is given to do: memory that a process fills and gives back (`tail` keeps what it may have to print),
 and files of the image that are read. Nothing is written to the disk."""
 
@@ -110,7 +114,10 @@ class MemoryLoad(Workload):
     def measure(self, live: Live, params: Mapping[str, Scalar]) -> Measured:
         where = accounts(live)
         since = "the load's beginning" if cgroups.reset_peak(where.cgroups) else "the instance's start"
-        answer = live.run(LOAD, seconds=LOAD_SECONDS).checked()
+        answer = live.run(LOAD, seconds=LOAD_SECONDS)
+        if answer.status == NOT_FOUND:
+            raise Skipped("The rootfs has no `tail`.")
+        answer.checked()
         sleep_until(live.clock, answer.done_at + int(IDLE_SECONDS * NS))
         idle = (live.clock.now() - answer.done_at) / NS
         measured = read(live, where, _LOAD_ROWS)

@@ -125,12 +125,12 @@ class _Ramp:
         self.points.append(Point(len(self.live), values))
 
     def _room(self) -> bool:
-        """Whether one more leaves the host what it must keep. The first may take all that it is limited to."""
+        """Whether one more leaves the host what it must keep. The first may take all that it is given."""
         read = footprint.host()
         before, there = self.points[0].bytes["available"], len(self.live)
-        taken = MARGIN * (before - read["MemAvailable"]) / there if there else 0.0
-        keep = max(FLOOR_SHARE * read["MemTotal"], FLOOR_BYTES)
-        return read["MemAvailable"] - min(max(taken, 0.0) or self.crowd.spec.memory, self.crowd.spec.memory) > keep
+        taken = (before - read["MemAvailable"]) / there if there else 0.0
+        most = MARGIN * taken if taken > 0 else self.crowd.spec.memory
+        return read["MemAvailable"] - most > max(FLOOR_SHARE * read["MemTotal"], FLOOR_BYTES)
 
     def weigh(self) -> None:
         """What each of them holds at the top, once all have been seen to be alive."""

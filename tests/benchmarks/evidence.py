@@ -3,6 +3,7 @@
 \b
 overhead  what Tare itself costs: its boots against a bare script's (overhead-DRIVER.json)
 kill      each signal in the middle of each phase, on each driver (kill.json)
+memory    the memory sheet of each driver, from ramps of idle instances (memory.json)
 quick     a whole `tare run --quick`: its duration, and the time left that it said (quick.json)
 stopping  the stopping rule in simulation: how often a run is wrong (stopping.json)
 twins     each driver measured twice in 30 blocks: nothing is called different (twins.json)
@@ -24,6 +25,7 @@ import killing
 import overhead
 import planted
 import quick
+import sheet
 import stopping
 import tuned
 import twins
@@ -32,7 +34,7 @@ from tare_bench import hostfacts, registry, store
 from tare_bench.errors import DriverUnavailable
 
 DRIVERS = ("native", "docker", "kvm")
-PARTS = ("overhead", "kill", "quick", "stopping", "twins", "planted", "tuned")
+PARTS = ("overhead", "kill", "memory", "quick", "stopping", "twins", "planted", "tuned")
 SIGNALS = {each.name: each for each in killing.SIGNALS}
 
 
@@ -80,10 +82,13 @@ def main(
         shown.append(kept(kills(drivers, signals, phases), output / "kill.json"))
     if "quick" in only:
         shown.append(kept(quick.measure(say), output / "quick.json"))
+    if "memory" in only:
+        able = tuple(driver for driver in drivers if registry.driver(driver).check().ok)
+        shown.append(kept(sheet.measure(able, say), output / "memory.json"))
     if "stopping" in only:
         shown.append(kept(stopping.simulate(say), output / "stopping.json"))
     if "twins" in only:
-        able = [driver for driver in drivers if registry.driver(driver).check().ok]
+        able = tuple(driver for driver in drivers if registry.driver(driver).check().ok)
         shown.append(kept(twins.measure(able, say), output / "twins.json"))
     if "planted" in only:
         shown.append(kept(planted.measure(say), output / "planted.json"))

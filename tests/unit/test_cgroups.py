@@ -11,12 +11,15 @@ from tare_bench import cgroups, processes
 from tare_bench.cgroups import Hierarchies
 from tare_bench.model import UNLIMITED
 
-V2_STAT = "anon 1000\nfile 2000\nkernel 300\nkernel_stack 16\nslab 20\n"
+V2_STAT = "anon 1000\nfile 2000\nshmem 150\nkernel 300\nkernel_stack 16\nslab 20\n"
 V2_FILES = (
     *("cgroup.controllers", "cgroup.subtree_control", "cgroup.procs"),
     *("cpuset.cpus", "cpuset.mems", "memory.max", "memory.swap.max"),
 )
-V1_STAT = "cache 5000\nrss 4000\nmapped_file 7\ntotal_cache 5500\ntotal_rss 4400\ntotal_mapped_file 7\n"
+V1_STAT = (
+    "cache 5000\nrss 4000\nshmem 90\nmapped_file 7\n"
+    "total_cache 5500\ntotal_rss 4400\ntotal_shmem 99\ntotal_mapped_file 7\n"
+)
 
 
 @pytest.fixture
@@ -101,11 +104,24 @@ def test_memory_is_split_the_same_in_both_versions(tmp_path: Path) -> None:
     for folder, text in ((second, V2_STAT), (first, V1_STAT)):
         folder.mkdir()
         (folder / "memory.stat").write_text(text)
-    assert cgroups.memory_split([second]) == {"anon": 1000, "file": 2000, "kernel": 300}
-    assert cgroups.memory_split([first]) == {"anon": 4400, "file": 5500}
+    assert cgroups.memory_split([second]) == {"anon": 1000, "file": 2000, "shmem": 150, "kernel": 300}
+    assert cgroups.memory_split([first]) == {"anon": 4400, "file": 5500, "shmem": 99}
     (first / "memory.kmem.usage_in_bytes").write_text("77\n")
-    assert cgroups.memory_split([tmp_path / "none", first]) == {"anon": 4400, "file": 5500, "kernel": 77}
+    (first / "memory.max_usage_in_bytes").write_text("9999\n")
+    (second / "memory.peak").write_text("8888\n")
+    found = cgroups.memory_split([tmp_path / "none", first])
+    assert found == {"anon": 4400, "file": 5500, "shmem": 99, "kernel": 77, "peak": 9999}
+    assert cgroups.memory_split([second])["peak"] == 8888
     assert cgroups.memory_split([tmp_path / "none"]) == {}
+
+
+def test_a_peak_is_counted_anew_where_the_kernel_can(tmp_path: Path) -> None:
+    peak = tmp_path / "memory.max_usage_in_bytes"
+    assert not cgroups.reset_peak([tmp_path])
+    assert not peak.exists()
+    peak.write_text("9999\n")
+    assert cgroups.reset_peak([tmp_path / "none", tmp_path])
+    assert peak.read_text() == "0"
 
 
 def test_cpu_time_is_seconds_in_both_versions(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Any
 import pytest
 from tare_bench import footprint
 from tare_bench.clock import NS, MonotonicClock
-from tare_bench.driver import Accounts, RunContext
+from tare_bench.driver import Accounts, RunContext, Told
 from tare_bench.drivers.fake import FakeInstance
+from tare_bench.errors import InstanceError
 from tare_bench.lifecycle import Live
 from tare_bench.model import Spec
-from tare_bench.workloads import Skipped
+from tare_bench.wire import Answer
+from tare_bench.workloads import Measured, Skipped
 from tare_bench.workloads.disk import Disk
-from tare_bench.workloads.memory import Memory
+from tare_bench.workloads.memory import IDLE_SECONDS, Memory, MemoryLoad
 
 ROLLUP = """\
 55d0c8a00000-7ffd5c3f9000 ---p 00000000 00:00 0                          [rollup]
@@ -35,11 +38,72 @@ Swap:                  0 kB
 
 
 def test_a_rollup_is_pss_and_private_pages() -> None:
-    assert footprint.rollup(ROLLUP) == {"pss": 1234 * 1024, "uss": (100 + 300 + 2048) * 1024}
+    kib = {"pss": 1234, "uss": 100 + 300 + 2048, "anon": 300, "huge": 0}
+    assert footprint.rollup(ROLLUP) == {name: value * 1024 for name, value in kib.items()}
 
 
 def test_a_process_without_memory_has_none() -> None:
     assert footprint.rollup("") == {"pss": 0, "uss": 0}
+
+
+SMAPS = """\
+7f0000000000-7f0020000000 rw-p 00000000 00:00 0
+Size:             524288 kB
+KernelPageSize:        4 kB
+Pss:              126000 kB
+Pss_Dirty:        126000 kB
+7f0030000000-7f0032000000 rwxp 00000000 00:00 0
+Size:              32768 kB
+Pss:               20000 kB
+7f0040000000-7f0040100000 r-xp 00000000 08:01 77                         /usr/bin/vmm
+Size:               1024 kB
+Pss:                 500 kB
+7f0050000000-7f0050100000 rw-p 00000000 08:01 77                         [heap]
+Size:               1024 kB
+Pss:                 800 kB
+"""
+
+
+def test_a_vmm_is_its_guest_its_translated_code_and_itself() -> None:
+    found = footprint.mapped(SMAPS, 512 << 20)
+    assert found == {"guest": 126000 * 1024, "translated": 20000 * 1024}
+    assert footprint.mapped(SMAPS, 256 << 20) == {"guest": 0, "translated": 20000 * 1024}
+
+
+def test_each_process_is_a_part_of_its_instance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is named is what it is said to be; the others are what runs inside."""
+    with subprocess.Popen(["sleep", "7654"]) as child:
+        try:
+            where = Accounts(pids=(os.getpid(), child.pid), parts={os.getpid(): "vmm"}, guest_memory=512 << 20)
+            monkeypatch.setattr(footprint, "mapped", lambda text, size: {"guest": size, "translated": 7})
+            parts = footprint.memory(where).parts()
+        finally:
+            child.kill()
+    assert set(parts) == {"vmm", "payload"}
+    assert parts["vmm"]["guest"] == 512 << 20
+    assert parts["vmm"]["translated"] == 7
+    assert parts["vmm"]["number"] == parts["payload"]["number"] == 1
+    assert parts["vmm"]["pss"] > parts["payload"]["pss"] > 0
+    assert "guest" not in parts["payload"]
+
+
+def test_parts_of_what_cannot_all_be_read_are_none() -> None:
+    reading = footprint.MemoryReading(processes=[footprint.Process("shim", "x", {"pss": 1, "uss": 1})], unreadable=1)
+    assert reading.parts() == {}
+
+
+def test_the_pss_of_daemons_is_of_all_of_them_or_none() -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    assert footprint.pss([]) is None
+    assert footprint.pss([os.getpid(), process.pid]) is None
+    assert (footprint.pss([os.getpid()]) or 0) > 1 << 20
+
+
+def test_the_hosts_memory_is_in_bytes_by_the_kernels_names() -> None:
+    text = "MemTotal:       24684092 kB\nHugePages_Total:       3\nMemAvailable:     100 kB\n"
+    assert footprint.sizes(text) == {"MemTotal": 24684092 * 1024, "MemAvailable": 102400}
+    assert footprint.host()["MemTotal"] > footprint.host()["MemAvailable"] > 0
 
 
 def test_our_own_memory_is_read() -> None:
@@ -80,20 +144,94 @@ def test_an_arm_has_as_many_cpus_as_it_has_vcpus(tmp_path: Path) -> None:
 
 
 class Held(FakeInstance):
-    """An instance whose accounts are known."""
+    """An instance whose accounts are known, and what its engine says."""
 
-    def __init__(self, where: Accounts) -> None:
+    def __init__(self, where: Accounts, told: Told | None = None) -> None:
         self._where = where
+        self._told = told or Told()
+
+    def told(self) -> Told:
+        return self._told
 
     def accounts(self) -> Accounts:
         return self._where
 
 
-def ready(where: Accounts) -> Live:
+def ready(where: Accounts, told: Told | None = None) -> Live:
     """One that has been idle for long enough."""
     clock = MonotonicClock()
     now = clock.now()
-    return Live("x", clock, now, now, instance=Held(where), milestones={"ready": now - 10 * NS})
+    return Live("x", clock, now, now, instance=Held(where, told), milestones={"ready": now - 10 * NS})
+
+
+class Shell:
+    """The wire of an instance whose commands are answered at once."""
+
+    def __init__(self, clock: MonotonicClock, stdout: bytes = b"", status: int = 0) -> None:
+        self.clock, self.stdout, self.status = clock, stdout, status
+        self.commands: list[str] = []
+
+    def run(self, command: str, *, seconds: float) -> Answer:
+        self.commands.append(command)
+        now = self.clock.now()
+        return Answer(command=command, status=self.status, asked_at=now, done_at=now, uptime=1.0, cpu=0.0,
+                      stdout=self.stdout, stderr=b"")  # fmt: skip
+
+
+def values(measured: Measured) -> dict[str, float]:
+    return {each.metric.removeprefix("memory."): each.value for each in measured.samples}
+
+
+def test_idle_memory_says_its_parts_its_age_and_what_the_engine_says() -> None:
+    told = Told({"docker stats": 5}, {"balloon": "none"})
+    measured = Memory().measure(ready(Accounts(pids=(os.getpid(),), parts={os.getpid(): "shim"}), told), {})
+    parts = json.loads(measured.facts["parts"])
+    assert parts["shim"]["pss"] == values(measured)["pss"] > 0
+    assert float(measured.facts["age"].removesuffix(" s")) >= 10
+    assert json.loads(measured.facts["engine says"]) == {"docker stats": 5}
+    settings = json.loads(measured.facts["memory settings"])
+    assert settings["balloon"] == "none"
+    assert {"KSM", "THP", "swap"} <= settings.keys() or not Path("/sys/kernel/mm/ksm/run").exists()
+    assert measured.facts["peak"].startswith("not there")
+    assert "peak" not in values(measured)
+    assert "guest_total" not in values(measured)
+
+
+def test_a_guest_tells_its_own_view_and_its_size() -> None:
+    live = ready(Accounts(pids=(os.getpid(),), others="vmm", guest_memory=512 << 20))
+    live.wire = Shell(live.clock, b"MemTotal: 480 kB\nMemAvailable: 400 kB\n")  # type: ignore[arg-type]
+    measured = Memory().measure(live, {})
+    assert values(measured)["guest_total"] == 480 * 1024
+    assert values(measured)["guest_available"] == 400 * 1024
+    assert measured.facts["guest memory"] == str(512 << 20)
+
+
+@pytest.mark.parametrize("version", ["v1", "v2", ""])
+def test_memory_after_a_load_is_read_when_it_is_idle_again(tmp_path: Path, version: str) -> None:
+    files = {"v1": "memory.max_usage_in_bytes", "v2": "memory.peak"}
+    (tmp_path / "memory.stat").write_text(
+        "anon 1\nfile 2\nshmem 1\nkernel 3\n" if version == "v2" else "rss 1\ncache 2\n"
+    )
+    if version:
+        (tmp_path / files[version]).write_text("77\n")
+    (tmp_path / "cgroup.procs").write_text(f"{os.getpid()}\n")
+    live = ready(Accounts(cgroups=(tmp_path,)))
+    live.wire = shell = Shell(live.clock)  # type: ignore[assignment]
+    began = live.clock.now()
+    measured = MemoryLoad().measure(live, {})
+    assert len(shell.commands) == 1  # type: ignore[attr-defined]
+    assert (live.clock.now() - began) / NS >= IDLE_SECONDS
+    assert values(measured)["load.pss"] > values(measured)["load.uss"] > 0
+    since = {"v1": "since the load's beginning", "v2": "since the instance's start"}
+    assert measured.facts["peak"] == since.get(version, "not there: this kernel keeps none of a control group")
+    assert values(measured).get("load.peak") == {"v1": 0.0, "v2": 77.0}.get(version)
+
+
+def test_a_load_that_fails_yields_nothing() -> None:
+    live = ready(Accounts(pids=(os.getpid(),)))
+    live.wire = Shell(live.clock, status=1)  # type: ignore[assignment]
+    with pytest.raises(InstanceError):
+        MemoryLoad().measure(live, {})
 
 
 def test_what_only_root_may_read_is_not_there_and_said_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
