@@ -1,4 +1,4 @@
-"""The memory sheet of Docker and of guests on this host, from ramps: its numbers, and whether they are narrow enough."""
+"""The memory sheet of Docker and of guests on this host, from ramps: its numbers, and whether they are narrow."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def measure(drivers: tuple[str, ...], say: Callable[[str], None]) -> dict[str, A
     for sheet in found:
         say(summary(sheet))
     return {
-        "claim": f"The interval of the ramps' slopes is narrower than {GUEST_SHARE:.0%} for guests, {CONTAINER_SHARE:.0%} "
-        f"or {CONTAINER_BYTES / 2**20} MiB for containers, and what the sheet does not explain is under "
-        f"{reconcile.EXPLAINED:.0%} or said why.",
+        "claim": f"The interval of the ramps' slopes is narrower than {GUEST_SHARE:.0%} for guests, "
+        f"{CONTAINER_SHARE:.0%} or {CONTAINER_BYTES / 2**20} MiB for containers, and what the sheet does not explain is "
+        f"under {reconcile.EXPLAINED:.0%} or said why.",
         "shown": done.returncode == 0 and len(found) == len(drivers) and all(shown),
         "date": store.utc_now(),
         "exit status": done.returncode,
