@@ -74,7 +74,7 @@ def overhead(session: nox.Session) -> None:
 
 @nox.session
 def evidence(session: nox.Session) -> None:
-    """What takes long to show, kept in docs/evidence: overhead, signals in every phase, a quick run, the memory sheet."""
+    """What takes long to show, to docs/evidence: overhead, signals in every phase, a quick run, the memory sheet."""
     prepare(session)
     session.run(program("python"), "tests/benchmarks/evidence.py", *session.posargs, external=True)
 

@@ -36,8 +36,8 @@ def measure(drivers: tuple[str, ...], say: Callable[[str], None]) -> dict[str, A
         say(summary(sheet))
     return {
         "claim": f"The interval of the ramps' slopes is narrower than {GUEST_SHARE:.0%} for guests, "
-        f"{CONTAINER_SHARE:.0%} or {CONTAINER_BYTES / 2**20} MiB for containers, and what the sheet does not explain is "
-        f"under {reconcile.EXPLAINED:.0%} or said why.",
+        f"{CONTAINER_SHARE:.0%} or {CONTAINER_BYTES / 2**20} MiB for containers, and what no row explains is under "
+        f"{reconcile.EXPLAINED:.0%} or said why.",
         "shown": done.returncode == 0 and len(found) == len(drivers) and all(shown),
         "date": store.utc_now(),
         "exit status": done.returncode,

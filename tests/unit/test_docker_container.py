@@ -1,4 +1,4 @@
-"""The attach stream, frame by frame."""
+"""The attach stream, frame by frame; what the engine says of memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Iterator
 
 import pytest
-from tare_bench.drivers.docker_container import FramedChannel
+from tare_bench.drivers.docker_container import FramedChannel, stats
 
 
 @pytest.fixture
@@ -56,3 +56,15 @@ def test_half_a_tls_record_is_nothing_yet() -> None:
     assert channel.recv() is None
     assert channel.send(b"x") == 0
     channel.close()
+
+
+@pytest.mark.parametrize("split", [{"total_inactive_file": 30, "inactive_file": 7}, {"inactive_file": 30}])
+def test_docker_stats_is_the_charge_less_the_page_cache_that_was_not_used_lately(split: dict[str, int]) -> None:
+    found = stats({"usage": 100, "max_usage": 200, "stats": split})
+    assert found == {"docker stats": 70, "charged": 100, "inactive": 30}
+
+
+def test_an_engine_that_accounts_for_nothing_says_nothing() -> None:
+    assert stats({}) == {}
+    assert stats({"usage": 0, "stats": {}}) == {}
+    assert stats({"usage": 10, "stats": {"inactive_file": 20}})["docker stats"] == 10

@@ -176,4 +176,5 @@ def test_an_engine_on_another_host_takes_nothing_of_this_one(ramp: Callable[...,
     host.where = Accounts(unavailable="it runs on another host")
     with pytest.raises(Skipped, match="another host"):
         ramp(host)
+    assert host.most == 1, "the first one tells"
     assert host.alive == {}
