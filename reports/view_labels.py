@@ -63,6 +63,7 @@ _WORDS: dict[str, Callable[[Scalar], str]] = {
     "depth": lambda value: f"depth{NBSP}{int(value)}",
     "connections": lambda value: count(int(value), "connection"),
     "parallel": lambda value: f"{int(value)}{NBSP}at once",
+    "most": lambda value: f"up to {int(value)}",
     "max_instances": lambda value: f"at most{NBSP}{int(value)}",
 }
 """In the order in which they are said."""
