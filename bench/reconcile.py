@@ -6,6 +6,7 @@ what processes share counts less there, and it is this column that is to add up 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from .model import Accelerator, Arm, Run, Trial
 IDLE, LOADED, RAMP = "memory", "memory-load", "memory-ramp"
 AVAILABLE = "memory.available"
 HOST_KERNEL = ("slab", "tables", "stacks", "percpu")
+LATE = 1.1
+"""Seconds: the age from which on an idle instance was not read at READY + 1.0 s, whatever held it up."""
 EXPLAINED = 0.10
 """The share of the slope that may stay unexplained before a reason is owed."""
 
@@ -251,18 +254,22 @@ def _why(share: float) -> str:
     return "more was explained than taken: pages that several rows hold, or that other programs gave back meanwhile"
 
 
+def _all(parts: Any, key: str) -> float | None:
+    """A number summed over all parts."""
+    return _add(*(_dig(part, (key,)) for part in parts.values())) if isinstance(parts, dict) else None
+
+
 def _files(read: _Read) -> float | None:
     """What is mapped from files, over all parts, as a negative number."""
-    found = [_add(*(_dig(part, ("file",)) for part in parts.values())) for parts in read.facts(RAMP, "parts")]
-    mapped = _median(found)
+    mapped = _median(_all(parts, "file") for parts in read.facts(RAMP, "parts"))
     return None if mapped is None else -mapped
 
 
 def _tmpfs(read: _Read) -> float | None:
     """What the cgroup holds in tmpfs beyond what a process maps of it."""
-    mapped = [_add(*(_dig(part, ("shmem",)) for part in parts.values())) for parts in read.facts(RAMP, "parts")]
+    mapped = _median(_all(parts, "shmem") for parts in read.facts(RAMP, "parts"))
     held = _median(_dig(each, ("shmem",)) for each in read.facts(RAMP, "cgroup"))
-    return None if held is None else max(0.0, held - (_median(mapped) or 0.0))
+    return None if held is None else max(0.0, held - (mapped or 0.0))
 
 
 def _kernel(read: _Read) -> list[Line]:
@@ -346,12 +353,27 @@ def _settings(read: _Read) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in read.facts(IDLE, "memory settings"):
         found |= {str(key): str(value) for key, value in each.items()} if isinstance(each, dict) else {}
-    ages = [str(age) for age in read.facts(IDLE, "age")]
-    if ages:
-        found["age when read"] = f"{min(ages)} to {max(ages)}" if len(set(ages)) > 1 else ages[0]
+    found |= _ages(read)
+    for key, name in (("huge", "in transparent huge pages"), ("swap", "swapped out")):
+        held = _median(_all(parts, key) for parts in read.facts(IDLE, "parts"))
+        if held is not None:
+            found[name] = f"{held / 2**20:.1f} MiB of one alone"
     for workload, name in ((IDLE, "peak"), (LOADED, "peak after load")):
         if told := read.facts(workload, "peak"):
             found[name] = str(told[-1])
     if tops := read.facts(RAMP, "instances"):
         found["instances in a ramp"] = ", ".join(dict.fromkeys(str(top) for top in tops))
     return found
+
+
+def _ages(read: _Read) -> dict[str, str]:
+    """How old the instances were when they were read, and how many were read late: the fixed age is a definition."""
+    ages = []
+    for text in read.facts(IDLE, "age"):
+        with contextlib.suppress(ValueError):
+            ages.append(float(str(text).removesuffix(" s")))
+    if not ages:
+        return {}
+    late = sum(age > LATE for age in ages)
+    found = {"age when read": f"{min(ages):.3f} to {max(ages):.3f} s"}
+    return found | ({"read late": f"{late} of {len(ages)}: older than {LATE} s"} if late else {})

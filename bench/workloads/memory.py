@@ -109,6 +109,7 @@ class MemoryLoad(Workload):
     name = "memory-load"
     title = "memory of an instance that has done some work and is idle again, and its peak meanwhile"
     metrics = tuple(_LOAD_ROWS.values())
+    primary = "memory.load.pss"
     seconds = IDLE_SECONDS + 1.0
 
     def measure(self, live: Live, params: Mapping[str, Scalar]) -> Measured:

@@ -50,7 +50,7 @@ def test_what_the_engine_says_stands_beside(host: Host) -> None:
     if host.driver.kind == "container":
         assert 0 < told.figures["docker stats"] <= told.figures["charged"]
     if host.driver.kind == "vm":
-        assert told.figures["dommemstat actual"] == host.spec.memory
+        # `actual` comes with a balloon only
         assert told.figures["dommemstat rss"] > 50 * MIB
         assert told.settings == {"balloon": "none", "free page reporting": "off", "memory backing": "anonymous"}
 

@@ -99,3 +99,17 @@ def test_a_line_through_one_number_of_instances_has_no_slope() -> None:
     assert reconcile.slope([(1, 2.0), (1, 3.0), (2, None)]) is None
     points = [(each["instances"], each["available"]) for each in ramp(5.0)]
     assert reconcile.slope(points) == pytest.approx(-5.0)
+
+
+def test_what_was_read_late_and_what_is_in_huge_pages_is_said() -> None:
+    parts = {"vmm": {"pss": 9 * MIB, "huge": 6 * MIB, "swap": 0}, "other": {"pss": MIB, "huge": 2 * MIB}}
+    aged = [
+        trial(n, "kvm", "memory", {"pss": MIB}, {"parts": parts, "age": f"{age} s"})
+        for n, age in enumerate((1.0, 9.5, 10.2))
+    ]
+    settings = sheet("kvm", *aged).settings
+    assert settings["age when read"] == "1.000 to 10.200 s"
+    assert settings["read late"] == "2 of 3: older than 1.1 s"
+    assert settings["in transparent huge pages"] == "8.0 MiB of one alone"
+    assert settings["swapped out"] == "0.0 MiB of one alone"
+    assert "read late" not in sheet("kvm", *aged[:1]).settings
