@@ -14,11 +14,14 @@ from statistics import median
 from typing import Any, Literal
 
 from . import stats
+from .metrics import MEMORY
 from .model import Accelerator, Arm, Run, Trial
 
 IDLE, LOADED, RAMP = "memory", "memory-load", "memory-ramp"
 AVAILABLE = "memory.available"
 HOST_KERNEL = ("slab", "tables", "stacks", "percpu")
+RESOLUTION = MEMORY[0].resolution
+"""Bytes: a rest within it is none."""
 LATE = 1.1
 """Seconds: the age from which on an idle instance was not read at READY + 1.0 s, whatever held it up."""
 EXPLAINED = 0.10
@@ -64,7 +67,7 @@ class Sheet:
     slope: stats.Estimate | None
     """Of MemAvailable, from the ramps; None where there was none."""
     unexplained: float | None
-    """The rest as a share of the slope."""
+    """The rest as a share of the slope; 0 where it is less than the instrument can tell."""
     ramps: tuple[tuple[tuple[int, float], ...], ...]
     """Instances and MemAvailable less what it was at the ramp's first reading, in the order of the readings."""
     settings: Mapping[str, str]
@@ -148,10 +151,16 @@ def _sheet(arm: Arm, read: _Read) -> Sheet | None:
         lines=tuple(lines),
         beside=tuple(_beside(read, pss.alone)),
         slope=slope,
-        unexplained=rest / slope.value if rest is not None and slope is not None and slope.value else None,
+        unexplained=_unexplained(rest, slope),
         ramps=tuple(_ramp(points) for points in read.facts(RAMP, "ramp")),
         settings=_settings(read),
     )
+
+
+def _unexplained(rest: float | None, slope: stats.Estimate | None) -> float | None:
+    if rest is None or slope is None or not slope.value:
+        return None
+    return 0.0 if abs(rest) <= RESOLUTION else rest / slope.value
 
 
 _PARTS = (
@@ -228,14 +237,17 @@ def _rest(read: _Read, pss: float | None, taken: float) -> list[Line]:
     return [
         *terms,
         Line("explained", "Explained", each=explained, kind="sum"),
-        Line("rest", "Unexplained rest", each=rest, kind="rest", why=_why(share) if rest is not None else ""),
+        Line("rest", "Unexplained rest", each=rest, kind="rest", why=_why(rest, share) if rest is not None else ""),
         Line(
             "taken", "Taken from the host's MemAvailable", each=taken, kind="sum", why="the median of the ramps' slopes"
         ),
     ]
 
 
-_TARE = "by how much its PSS grows; libvirt's QEMU driver runs inside it"
+_TARE = (
+    "by how much its PSS grows; libvirt's QEMU driver runs inside it. Negative where VMMs share its libraries: each "
+    "further one takes a part of them"
+)
 _WIRE = "by how much its PSS grows: the wire of each instance"
 
 
@@ -243,7 +255,9 @@ def _embedded(read: _Read) -> bool:
     return read.accelerator in ("kvm", "tcg") and read.value("memory.engine") is None
 
 
-def _why(share: float) -> str:
+def _why(rest: float, share: float) -> str:
+    if abs(rest) <= RESOLUTION:
+        return f"less than can be told: {RESOLUTION / 1024:.0f} KiB"
     if abs(share) <= EXPLAINED:
         return "within what other programs of the host move meanwhile, and pages that wait on per-CPU lists"
     if share > 0:

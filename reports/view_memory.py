@@ -106,8 +106,12 @@ def mib(value: float | None, *, sign: bool = False) -> str:
 
 
 def _row(line: Line, taken: float | None) -> SheetRow:
-    share = percent(line.each / taken) if line.each is not None and taken else ""
+    share = _share(line.each / taken) if line.each is not None and taken else ""
     return SheetRow(line.title, line.kind, mib(line.alone), mib(line.private), mib(line.each), share, line.why)
+
+
+def _share(share: float) -> str:
+    return percent(share).replace("-", "−")
 
 
 def _sentences(sheet: Sheet, label: str) -> list[str]:
@@ -120,8 +124,10 @@ def _sentences(sheet: Sheet, label: str) -> list[str]:
     within = "" if low is None or high is None else f" ({number(low / MIB)} to {number(high / MIB)})"
     ramps = count(sheet.slope.n, "ramp")
     said.append(f"One more idle instance takes {number(sheet.slope.value / MIB)} MiB{within} of the host, by {ramps}.")
-    if sheet.unexplained is not None:
-        said.append(f"{percent(sheet.unexplained)} of it is explained by no row.")
+    if sheet.unexplained:
+        said.append(f"{_share(sheet.unexplained)} of it is explained by no row.")
+    elif sheet.unexplained is not None:
+        said.append("What no row explains is less than can be told.")
     if label == EMULATED:
         said.append("The emulator's own share is in it: it says nothing about a guest that runs on KVM.")
     return said

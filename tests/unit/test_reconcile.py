@@ -62,10 +62,18 @@ def test_a_guest_is_its_memory_the_translated_code_and_the_vmm_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slopes", "words"), [((20.0,), "no line of /proc/meminfo"), ((9.2,), "within"), ((5.0,), "more was")]
+    ("slopes", "words", "share"),
+    [
+        ((20.0,), "no line of /proc/meminfo", 11 / 20),
+        ((9.4,), "within", 0.4 / 9.4),
+        ((5.0,), "more was", -4 / 5),
+        ((9.2,), "less than can be told", 0),
+    ],
 )
-def test_what_stays_unexplained_says_why(slopes: tuple[float, ...], words: str) -> None:
-    assert words in lines(sheet("docker", *docker(slopes)))["rest"].why
+def test_what_stays_unexplained_says_why(slopes: tuple[float, ...], words: str, share: float) -> None:
+    found = sheet("docker", *docker(slopes))
+    assert words in lines(found)["rest"].why
+    assert found.unexplained == pytest.approx(share)
 
 
 def test_what_others_show_stands_beside_with_its_difference() -> None:

@@ -23,6 +23,13 @@ def test_a_sheet_says_what_one_more_costs_and_what_is_unexplained() -> None:
     assert "was not measured: workload memory-ramp" in guest.lede
 
 
+def test_a_rest_that_cannot_be_told_is_no_share() -> None:
+    [found] = memory(analysed(run(docker((9.1,)))))
+    assert "What no row explains is less than can be told." in found.lede
+    [found] = memory(analysed(run(docker((5.0,)))))
+    assert "−80\u202f% of it" in found.lede
+
+
 def test_an_emulated_guests_sheet_is_labelled() -> None:
     emulated = trial(40, "kvm", "memory-ramp", {"available": 2e8}, {"guest memory": "536870912"})
     [guest] = memory(analysed(run([*kvm(), emulated])))
