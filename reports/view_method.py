@@ -152,7 +152,7 @@ def _blocks(plan: Plan) -> str:
 def _planned(analysis: Analysis, workload: WorkloadPlan) -> Planned:
     plan, trials = analysis.run.manifest.plan, _trials_of(analysis, workload)
     row = Row(metric="", workload=workload.name, params=canonical(workload.params))
-    kind = "throughput" if workload.together else "boot"
+    kind = "crowds" if workload.crowd else "throughput" if workload.together else "boot"
     times, measured = plan.times(workload), len({trial.block for trial in trials})
     return Planned(
         name=", ".join([one_line(workload.name), *parameter_words(row)]),

@@ -144,7 +144,8 @@ def _alerts(analysis: Analysis, group: str, rows: list[Row]) -> tuple[str, ...]:
     touched = touched or {(each.name, canonical(each.params)) for each in plan.workloads if each.together}
     found = []
     for kind, together, planned in (("boot", False, plan.rounds), ("throughput", True, plan.throughput_rounds)):
-        cells = {(each.name, canonical(each.params)) for each in plan.workloads if each.together == together}
+        kept = [each for each in plan.workloads if each.together == together and not each.crowd]
+        cells = {(each.name, canonical(each.params)) for each in kept}
         blocks = {
             trial.block
             for trial in run.trials

@@ -108,8 +108,10 @@ def _answer(found: Analysis) -> None:
 
 
 def summary(found: Analysis) -> dict[str, Any]:
-    """A run in one document: the answer, every cell and every comparison."""
+    """A run in one document: the answer, every cell, every comparison and the memory sheets."""
     from tare_bench.reports.view import headline
+
+    from .. import reconcile
 
     run = found.run
     return {
@@ -123,6 +125,7 @@ def summary(found: Analysis) -> dict[str, Any]:
         "cells": list(found.cells),
         "comparisons": list(found.comparisons),
         "fairness": found.fairness,
+        "memory": reconcile.sheets(run),
         "notices": [*run.notices, *found.notices],
     }
 

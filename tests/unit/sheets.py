@@ -94,12 +94,12 @@ def kvm() -> list[Trial]:
     return [trial(20, "kvm", "memory", idle, facts)]
 
 
-def run(trials: Sequence[Trial], arms: Sequence[str] = ("docker", "kvm")) -> Run:
+def run(trials: Sequence[Trial], arms: Sequence[str] = ("docker", "kvm"), *, rounds: int = 1) -> Run:
     plan = Plan(
         arms=[Arm(name=arm, driver=arm, spec=SPEC) for arm in arms],
         workloads=[WorkloadPlan(name="memory"), WorkloadPlan(name="memory-ramp", blocks=6, crowd=True)],
         baseline=arms[0],
-        rounds=1,
+        rounds=rounds,
     )
     manifest = Manifest(
         run="x", tare_version="0", started_at="2026-01-01T00:00:00Z", command="tare run", plan=plan, host={},

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 import pytest
 from rich.console import Console
 from runs import HOSTILE
 from sheets import analysed, docker, kvm, run, trial
+from tare_bench.cli.report import summary
 from tare_bench.reports.html import render_html
 from tare_bench.reports.terminal import render_terminal
 from tare_bench.reports.view_memory import memory, mib
@@ -60,6 +62,20 @@ def test_a_run_without_memory_has_no_sheet() -> None:
     page = render_html(analysed(run([])))
     assert 'id="memory"' not in page
     assert '<a href="#memory">' not in page
+
+
+def test_the_document_for_programs_has_the_sheets_in_bytes() -> None:
+    document = msgspec.json.decode(msgspec.json.encode(summary(analysed(run(docker())))))
+    [found] = document["memory"]
+    assert found["arm"] == "docker"
+    assert {line["key"]: line["each"] for line in found["lines"]}["rest"] == pytest.approx(1.5 * 2**20)
+
+
+def test_ramps_are_called_crowds_and_are_no_blocks_of_boot() -> None:
+    page = render_html(analysed(run(docker())))
+    assert "6 of crowds" in page
+    fewer = run(docker(), rounds=3)
+    assert "1 of 3 planned blocks of boot measured" in render_html(analysed(fewer))
 
 
 def test_hostile_facts_do_nothing() -> None:
