@@ -66,6 +66,8 @@ class Sheet:
     beside: tuple[Beside, ...]
     slope: stats.Estimate | None
     """Of MemAvailable, from the ramps; None where there was none."""
+    steadied: stats.Estimate | None
+    """The same, of each ramp less what other programs of the host took during it."""
     unexplained: float | None
     """The rest as a share of the slope; 0 where it is less than the instrument can tell."""
     ramps: tuple[tuple[tuple[int, float], ...], ...]
@@ -151,6 +153,7 @@ def _sheet(arm: Arm, read: _Read) -> Sheet | None:
         lines=tuple(lines),
         beside=tuple(_beside(read, pss.alone)),
         slope=slope,
+        steadied=_steadied(read),
         unexplained=_unexplained(rest, slope),
         ramps=tuple(_ramp(points) for points in read.facts(RAMP, "ramp")),
         settings=_settings(read),
@@ -229,6 +232,7 @@ def _rest(read: _Read, pss: float | None, taken: float) -> list[Line]:
         *_kernel(read),
         Line("engine", "Engine's daemons", each=read.value("memory.engine"), why="by how much their PSS grows"),
         Line("tare", "This program", each=_slope(read, "tare"), why=_TARE if _embedded(read) else _WIRE),
+        Line("others", "Other programs meanwhile", each=_median(map(_others, _ramps(read))), why=_OTHERS),
     ]
     terms = [line for line in terms if line.each is not None]
     explained = _add(pss, *(line.each for line in terms))
@@ -244,6 +248,7 @@ def _rest(read: _Read, pss: float | None, taken: float) -> list[Line]:
     ]
 
 
+_OTHERS = "growth of the host's anonymous memory over the ramp less that of the rows above: it is no instance's"
 _TARE = (
     "by how much its PSS grows; libvirt's QEMU driver runs inside it. Negative where VMMs share its libraries: each "
     "further one takes a part of them"
@@ -259,11 +264,11 @@ def _why(rest: float, share: float) -> str:
     if abs(rest) <= RESOLUTION:
         return f"less than can be told: {RESOLUTION / 1024:.0f} KiB"
     if abs(share) <= EXPLAINED:
-        return "within what other programs of the host move meanwhile, and pages that wait on per-CPU lists"
+        return "within what pages on per-CPU lists and caches of the kernel's move"
     if share > 0:
         return (
-            "kernel memory that no line of /proc/meminfo counts (namespaces, mounts, vmalloc, device memory), pages on "
-            "per-CPU lists, and what other programs of the host took during the ramps"
+            "kernel memory that no line of /proc/meminfo counts (namespaces, mounts, vmalloc, device memory), and pages "
+            "on per-CPU lists"
         )
     return "more was explained than taken: pages that several rows hold, or that other programs gave back meanwhile"
 
@@ -302,11 +307,38 @@ def _kernel(read: _Read) -> list[Line]:
     ]
 
 
+def _ramps(read: _Read) -> list[Trial]:
+    return [trial for trial in read.trials if trial.cell.workload == RAMP]
+
+
+def _others(ramp: Trial) -> float | None:
+    """What other programs took during a ramp, for each of its instances: noise, that the kernel's own line tells."""
+    points, parts = _plain(ramp.facts.get("ramp", "[]")), _plain(ramp.facts.get("parts", "{}"))
+    grown, own = _along(points, "anon"), _all(parts, "anon")
+    if grown is None or own is None:
+        return None
+    return grown - own - (_along(points, "engine") or 0.0) - (_along(points, "tare") or 0.0)
+
+
+def _steadied(read: _Read) -> stats.Estimate | None:
+    """Of those ramps of which it can be told."""
+    found = [
+        sample.value - others
+        for trial in _ramps(read)
+        for sample in trial.samples
+        if sample.metric == AVAILABLE and (others := _others(trial)) is not None
+    ]
+    return stats.estimate(found) if found else None
+
+
+def _along(points: Any, key: str) -> float | None:
+    """How a line of the host's grows with each instance of one ramp."""
+    return slope((_dig(point, ("instances",)), _dig(point, (key,))) for point in points) if points else None
+
+
 def _slope(read: _Read, key: str) -> float | None:
     """The median over ramps of how a line of the host's grows with each instance."""
-    return _median(
-        slope([(_dig(p, ("instances",)), _dig(p, (key,))) for p in ramp]) for ramp in read.facts(RAMP, "ramp")
-    )
+    return _median(_along(points, key) for points in read.facts(RAMP, "ramp"))
 
 
 def slope(points: Iterable[tuple[float | None, float | None]]) -> float | None:

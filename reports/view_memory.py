@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from tare_bench import reconcile
 from tare_bench.analysis import Analysis
 from tare_bench.reconcile import Line, Sheet
+from tare_bench.stats import Estimate
 
-from .view_format import count, identifier, number, one_line, percent, quantity
+from .view_format import count, identifier, number, one_line, percent, quantity, span
 from .view_labels import joined
 from .view_words import EMULATED, arm_label
 
@@ -110,6 +111,11 @@ def _row(line: Line, taken: float | None) -> SheetRow:
     return SheetRow(line.title, line.kind, mib(line.alone), mib(line.private), mib(line.each), share, line.why)
 
 
+def _estimate(found: Estimate) -> str:
+    interval = span(found.low, found.high, MIB)
+    return f"{number(found.value / MIB)} MiB{f' ({interval})' if interval else ''}"
+
+
 def _share(share: float) -> str:
     return percent(share).replace("-", "−")
 
@@ -120,10 +126,10 @@ def _sentences(sheet: Sheet, label: str) -> list[str]:
     said = [f"Memory of each instance: {given}."]
     if sheet.slope is None:
         return [*said, "What it takes of the host was not measured: workload memory-ramp."]
-    low, high = sheet.slope.low, sheet.slope.high
-    within = "" if low is None or high is None else f" ({number(low / MIB)} to {number(high / MIB)})"
     ramps = count(sheet.slope.n, "ramp")
-    said.append(f"One more idle instance takes {number(sheet.slope.value / MIB)} MiB{within} of the host, by {ramps}.")
+    said.append(f"One more idle instance takes {_estimate(sheet.slope)} of the host, by {ramps}.")
+    if sheet.steadied is not None and sheet.steadied.n == sheet.slope.n:
+        said.append(f"Less what other programs took meanwhile: {_estimate(sheet.steadied)}.")
     if sheet.unexplained:
         said.append(f"{_share(sheet.unexplained)} of it is explained by no row.")
     elif sheet.unexplained is not None:

@@ -12,6 +12,7 @@ from typing import Any
 from killing import tare
 from tare_bench import reconcile, store
 from tare_bench.reconcile import Sheet
+from tare_bench.stats import Estimate
 
 ROUNDS = 6
 GUEST_SHARE = 0.10
@@ -43,22 +44,22 @@ def measure(drivers: tuple[str, ...], say: Callable[[str], None]) -> dict[str, A
         "exit status": done.returncode,
         "failed": [f"{each.trial} {each.reason}" for each in run.trials if each.status not in ("ok", "skipped")],
         "accelerators": run.manifest.accelerators,
-        "sheets": [{**asdict(sheet), "width": width(sheet), "narrow enough": narrow(sheet)} for sheet in found],
+        "sheets": [
+            {**asdict(sheet), "width": width(sheet.slope), "width steadied": width(sheet.steadied)} for sheet in found
+        ],
         "slopes": {sheet.arm: slopes(run.trials, sheet.arm) for sheet in found},
         "facts": {"host": run.manifest.host, "drivers": run.manifest.drivers},
     }
 
 
-def width(sheet: Sheet) -> float | None:
+def width(found: Estimate | None) -> float | None:
     """Bytes from one end of the interval to the other."""
-    if sheet.slope is None or sheet.slope.low is None or sheet.slope.high is None:
-        return None
-    return sheet.slope.high - sheet.slope.low
+    return None if found is None or found.low is None or found.high is None else found.high - found.low
 
 
 def narrow(sheet: Sheet) -> bool:
     """Whether the ramps agree well enough."""
-    found = width(sheet)
+    found = width(sheet.slope)
     if found is None or sheet.slope is None:
         return False
     if sheet.guest:
@@ -86,6 +87,10 @@ def summary(sheet: Sheet) -> str:
     """A line about it."""
     if sheet.slope is None:
         return f"{sheet.arm}: no ramp"
-    wide, rest = width(sheet) or 0.0, sheet.unexplained or 0.0
-    mib = sheet.slope.value / 2**20
-    return f"{sheet.arm}: {mib:.2f} MiB each, interval {wide / sheet.slope.value:.1%} wide, {rest:.1%} unexplained"
+    said = [f"{name} {interval(found)}" for name, found in (("", sheet.slope), ("steadied", sheet.steadied)) if found]
+    return f"{sheet.arm}: {', '.join(said)}; {sheet.unexplained or 0.0:.1%} unexplained"
+
+
+def interval(found: Estimate) -> str:
+    """It in MiB, and how wide."""
+    return f"{found.value / 2**20:.2f} MiB, {(width(found) or 0.0) / 2**20:.2f} MiB wide"

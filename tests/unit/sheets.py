@@ -64,8 +64,10 @@ def trial(
     return Trial(**{**fields, **changes})
 
 
-def docker(ramps: Sequence[float] = (10.0, 10.2, 10.4, 10.6, 10.8, 11.0)) -> list[Trial]:
-    """Idle memory, and ramps of that many MiB for each instance."""
+def docker(
+    ramps: Sequence[float] = (10.0, 10.2, 10.4, 10.6, 10.8, 11.0), others: Sequence[float] = (0.0,) * 6
+) -> list[Trial]:
+    """Idle memory, and ramps of that many MiB for each instance, with what others took during each of them."""
     idle = {
         "pss": 14 * MIB, "uss": 4 * MIB, "anon": MIB, "file": 3 * MIB, "shmem": 0.5 * MIB, "kernel": 2 * MIB,
         "peak": 9 * MIB, "load.pss": 15 * MIB,
@@ -73,9 +75,10 @@ def docker(ramps: Sequence[float] = (10.0, 10.2, 10.4, 10.6, 10.8, 11.0)) -> lis
     told = {"docker stats": 5 * MIB, "charged": 6 * MIB, "inactive": MIB}
     facts = {"parts": DOCKER_PARTS, "engine says": told, "memory settings": {"KSM": "off"}, "age": "1.001 s"}
     found = [trial(0, "docker", "memory", idle, facts)]
-    for number, each in enumerate(ramps, 1):
+    for number, (own, other) in enumerate(zip(ramps, others, strict=False), 1):
+        each = own + other
         kernel = {"slab": 1.5 * MIB, "tables": 0.5 * MIB, "stacks": 0.25 * MIB, "percpu": 0.75 * MIB}
-        points = ramp(each * MIB, **kernel, tare=0.25 * MIB, engine=0.75 * MIB)
+        points = ramp(each * MIB, **kernel, tare=0.25 * MIB, engine=0.75 * MIB, anon=(5.5 + other) * MIB)
         facts = {
             "parts": DOCKER_EACH,
             "cgroup": {"shmem": 0.5 * MIB, "kernel": 2 * MIB},

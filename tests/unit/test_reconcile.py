@@ -32,6 +32,18 @@ def test_the_rows_of_each_of_many_add_up_to_the_slope() -> None:
     assert found.unexplained == pytest.approx(1.5 / 10.5)
 
 
+def test_what_other_programs_took_is_a_row_and_no_instances() -> None:
+    noise = (3.0, -2.0, 1.0, -4.0, 2.0, 4.0)
+    found = sheet("docker", *docker((10.5,) * 6, noise))
+    assert found.slope is not None
+    assert found.steadied is not None
+    assert (found.slope.high or 0.0) - (found.slope.low or 0.0) > 6 * MIB
+    assert (found.steadied.low, found.steadied.high) == pytest.approx((10.5 * MIB, 10.5 * MIB))
+    assert lines(found)["others"].each == pytest.approx(1.5 * MIB)
+    assert lines(found)["rest"].each == pytest.approx(1.5 * MIB)
+    assert lines(sheet("docker"))["others"].each == pytest.approx(0, abs=1)
+
+
 def test_the_interval_is_that_of_the_ramps_slopes() -> None:
     found = sheet("docker").slope
     assert found is not None
