@@ -267,8 +267,8 @@ def _why(rest: float, share: float) -> str:
         return "within what pages on per-CPU lists and caches of the kernel's move"
     if share > 0:
         return (
-            "kernel memory that no line of /proc/meminfo counts (namespaces, mounts, vmalloc, device memory), and pages "
-            "on per-CPU lists"
+            "kernel memory that no line of /proc/meminfo counts (namespaces, mounts, vmalloc, device memory), and "
+            "pages on per-CPU lists"
         )
     return "more was explained than taken: pages that several rows hold, or that other programs gave back meanwhile"
 
