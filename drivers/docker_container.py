@@ -144,7 +144,7 @@ class DockerInstance(Instance):
     def told(self) -> Told:
         with wrapped("The engine has no statistics of the container."):
             # One look: the engine would otherwise wait a second for a second one, to tell the CPUs' share.
-            said = self._client.stats(self._container, stream=False, one_shot=True).get("memory_stats") or {}
+            said = self._client.stats(self.container, stream=False, one_shot=True).get("memory_stats") or {}
         return Told(stats(said))
 
     def diagnostics(self) -> Mapping[str, bytes]:
