@@ -135,3 +135,9 @@ def test_nothing_names_where_it_was_written() -> None:
     for path in SOURCES:
         text = path.read_text(encoding="utf-8")
         assert str(ROOT) not in text, path
+
+
+def test_no_two_files_of_tests_have_the_same_name() -> None:
+    """pytest imports them by their bare names."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
