@@ -100,10 +100,12 @@ class Runner:
         gc.disable()
         try:
             for block in self.schedule.next_blocks(elapsed):
-                for event in _KINDS[block.kind](self, block):
-                    if isinstance(event, TrialFinished):
-                        self.schedule.observe(event.trial)
-                    yield event
+                # Closed here and now where we are: an instance may be alive in it.
+                with contextlib.closing(_KINDS[block.kind](self, block)) as steps:
+                    for event in steps:
+                        if isinstance(event, TrialFinished):
+                            self.schedule.observe(event.trial)
+                        yield event
                 gc.collect()
             if self.schedule.skipped:
                 yield BlocksSkipped(tuple(self.schedule.skipped))
@@ -111,7 +113,7 @@ class Runner:
             gc.enable()
             gc.unfreeze()
 
-    def _one_by_one(self, block: Block) -> Iterator[Event]:
+    def _one_by_one(self, block: Block) -> Generator[Event, None, None]:
         """A block of boot: an instance ends before the next one begins."""
         for session in block.sessions:
             yield SessionStarted(session, self.schedule.seconds_left(block, session.position))
@@ -174,7 +176,7 @@ class Runner:
         direct = any(self.workloads[each.name].direct for each in session.workloads)
         return msgspec.structs.replace(spec, cache="none" if direct else "writeback")
 
-    def _together(self, block: Block) -> Iterator[Event]:
+    def _together(self, block: Block) -> Generator[Event, None, None]:
         """A block of throughput: all instances are up, and the arms of one workload take their turns back to back.
 
         An instance that dies fails the rest of its own trials in this block only.
@@ -191,7 +193,7 @@ class Runner:
                 yield self._take(workload, sessions[arm], up[arm])
         processes.reap_orphans()
 
-    def _crowds(self, block: Block) -> Iterator[Event]:
+    def _crowds(self, block: Block) -> Generator[Event, None, None]:
         """A block of crowds: each workload starts its instances itself, arm after arm."""
         sessions = {session.arm.name: session for session in block.sessions}
         steps = [(turn.workload, arm) for turn in block.turns for arm in turn.arms]
@@ -299,7 +301,7 @@ class Runner:
         return f"t{next(self._ids):04d}"
 
 
-_KINDS: Mapping[str, Callable[[Runner, Block], Iterator[Event]]] = {
+_KINDS: Mapping[str, Callable[[Runner, Block], Generator[Event, None, None]]] = {
     "boot": Runner._one_by_one,
     "throughput": Runner._together,
     "crowd": Runner._crowds,

@@ -46,8 +46,8 @@ def values(measured: Measured) -> Mapping[str, float]:
 
 
 def images(host: Host) -> list[str]:
-    """What of the run's images is left."""
-    found = [str(each) for each in (paths.cache_dir() / "overlays").glob(f"{host.context.run}-*")]
+    """What of the run's images is left; the instances that tests share have names of their own."""
+    found = [str(each) for each in (paths.cache_dir() / "overlays").glob(f"{host.context.run}-g*")]
     if isinstance(host.driver, DockerDriver):
         found += [each["Id"] for each in host.driver.client.images() if host.context.run in str(each["RepoTags"])]
     return found

@@ -63,7 +63,12 @@ def of(found: Audit, axis: str) -> set[str]:
 
 
 def other(found: Audit) -> dict[str, Difference]:
-    return {each.what: each for each in found.differences if each.cause in ("other", "unknown")}
+    """What is nobody's axis; but for the clock that an emulated guest's kernel has given up on a busy host."""
+    return {
+        each.what: each
+        for each in found.differences
+        if each.cause in ("other", "unknown") and each.what != "Clock source"
+    }
 
 
 @TWO_CPUS
@@ -95,7 +100,8 @@ def test_each_planned_difference_is_found_and_graded(tare: Tare, tmp_path: Path)
     assert {"Memory", "CPUs", "Programs", "Environment", "Limits"}.isdisjoint(other(audits["kvm"]))
 
     guests = _against(run, "kvm")["direct"]
-    assert (guests.grade, other(guests)) == ("B", {})
+    gave_up = any(each.what == "Clock source" for each in guests.differences)
+    assert (guests.grade, other(guests)) == ("C" if gave_up else "B", {})
     assert of(guests, "cache") == {"Cache mode of the disk", "Requests of the disk"}
 
     page = (Path(run.path) / "report.html").read_text(encoding="utf-8")
@@ -131,7 +137,7 @@ def test_an_engine_that_changes_a_limit_behind_our_back_is_found(hosts: Hosts) -
     fair = _side(host, host.shared())
     with host.booted() as live:
         assert compare(fair, _side(host, live)).grade == "A"
-        container = live.instance._container  # type: ignore[union-attr] # a container's
+        container = live.instance.container  # type: ignore[union-attr] # a container's
         host.driver.client.update_container(container, mem_limit=256 * MIB, memswap_limit=256 * MIB, cpu_quota=50_000)
         found = compare(fair, _side(host, live))
     assert found.grade == "C"

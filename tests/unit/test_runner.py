@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,8 @@ from tare_bench.errors import InstanceError
 from tare_bench.lifecycle import Settled
 from tare_bench.metrics import BOOT, RESIDENT
 from tare_bench.model import Accelerator, Arm, Plan, Scalar, Spec, Trial, WorkloadPlan
-from tare_bench.runner import IDLE_MOMENTS, BlocksSkipped, Runner, SessionStarted, TrialFinished
+from tare_bench.plan import Block
+from tare_bench.runner import IDLE_MOMENTS, BlocksSkipped, Event, Runner, SessionStarted, TrialFinished
 from tare_bench.schedule import Estimate, Fixed
 from tare_bench.workloads import Measured
 from tare_bench.workloads.sized import SizedWorkload, Sizing
@@ -438,3 +439,22 @@ def test_what_cannot_be_cold_fails_its_session_and_leaves_nothing() -> None:
     found = trials(run)
     assert {each.status for each in found} == {"failed"}
     assert found[0].reason == found[-1].reason == "The driver fake cannot start cold."
+
+
+def test_ending_a_run_between_trials_destroys_the_instance_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []  # whoever else holds a block's steps must not keep its instance alive
+
+    def steps(run: Runner, block: Block) -> Generator[Event, None, None]:
+        kept.append(Runner._one_by_one(run, block))
+        return kept[-1]
+
+    monkeypatch.setattr("tare_bench.runner._KINDS", {"boot": steps})
+    run = runner({"a": Behaviour()})
+    driver = run.drivers["a"]
+    assert isinstance(driver, FakeDriver)
+    events = run.events()
+    while not isinstance(next(events), TrialFinished):
+        pass
+    assert driver.alive
+    events.close()
+    assert driver.alive == {}
