@@ -104,7 +104,14 @@ def _stop(analysis: Analysis, stop: Stop) -> StopRow:
     metric = analysis.metrics.get(stop.metric)
     row = Row(metric=stop.metric, workload=stop.workload, params=stop.params)
     why = _WHY.get(stop.why, stop.why)
-    if stop.needed is not None:
+    ended = analysis.comparison(row, stop.arm)
+    decided = ended is not None and ended.verdict in (*DIFFERENT, "equivalent")
+    if decided and stop.needed is not None:
+        # what ends a run early must be surer than a verdict is: at its end a pair may be decided all the same
+        early = f"ending it early would have taken about {count(stop.needed, 'pair')}"
+        why = f"{early}, more than the budget has" if stop.why == "beyond the budget" else why
+        why = f"{why}; decided at the end"
+    elif stop.needed is not None:
         why = f"{why}; a decision would take about {count(stop.needed, 'pair')}"
     return StopRow(
         cell=title(metric, row) if metric else one_line(stop.metric),

@@ -17,7 +17,7 @@ from unittest import mock
 
 import click.testing
 from tare_bench import analysis, registry, stats, store
-from tare_bench.cli import main
+from tare_bench.cli import cli
 from tare_bench.cli import run as run_command
 from tare_bench.compare import Comparison, Row
 
@@ -72,7 +72,7 @@ class PlantedInstance:
         if self._held:
             # dd has its whole buffer filled before it writes, and the pipe takes 64 KiB of it
             hold = f"dd if=/dev/zero bs={self._held} count=1 2>/dev/null | sleep 600"
-            made = self._client.exec_create(self._inner.id, ["sh", "-c", hold])
+            made = self._client.exec_create(self._inner.container, ["sh", "-c", hold])
             self._client.exec_start(made["Id"], detach=True)
 
 
@@ -97,8 +97,8 @@ def run(workloads: str, rounds: str) -> analysis.Analysis:
         plan.write_text(PLAN.format(arm=ARM, rounds=rounds))
         argv = ["run", str(plan), "-w", workloads, "--progress", "none", "--results", str(Path(folder) / "results")]
         argv += ["--max-time", "900"]
-        outcome = click.testing.CliRunner().invoke(main, argv)
-        if outcome.exit_code:
+        outcome = click.testing.CliRunner().invoke(cli, argv)
+        if outcome.exit_code or outcome.exception:
             raise RuntimeError(f"tare run ended with {outcome.exit_code}:\n{outcome.output[-2000:]}")
         found = store.load(store.find(store.LATEST, Path(folder) / "results"))
     planned = found.manifest.plan.workloads
@@ -124,7 +124,8 @@ def predicted(found: analysis.Analysis, metric: str, at: int) -> int | None:
     return stats.pairs_predicted(pairs, stats.region(definition.region, ratio=ratio), compared(found, metric).level)
 
 
-def line(found: analysis.Analysis, metric: str, truth: float) -> dict[str, Any]:
+def line(found: analysis.Analysis, metric: str, truth: float, slack: float = 0.0) -> dict[str, Any]:
+    """`slack`: how much more than the truth it may be, for what the holder's processes share with others."""
     item = compared(found, metric)
     assert item.effect is not None
     low, high = item.effect.low or -math.inf, item.effect.high or math.inf
@@ -135,7 +136,7 @@ def line(found: analysis.Analysis, metric: str, truth: float) -> dict[str, Any]:
         "pairs": item.pairs,
         "predicted after ten": predicted(found, metric, 10),
         "effect": [item.effect.value, low, high],
-        "inside": low <= truth <= high,
+        "inside": low <= truth + slack and truth <= high,
         "stops": [(stop.why, stop.pairs, stop.needed) for stop in found.run.stops],
     }
 
@@ -158,7 +159,7 @@ def measure(say: Say) -> dict[str, Any]:
     with planted(held=HELD):
         found = run("memory", "min_rounds = 10\nmax_rounds = 60")
     own = holders(found)
-    lines.append({"planted": "8 MiB held", "holder's own bytes": own, **line(found, "memory.pss", HELD + own)})
+    lines.append({"planted": "8 MiB held", "holder's own bytes": own, **line(found, "memory.pss", HELD, own)})
     say(json_line(lines[-1]))
     return {
         "claim": "10 % and 20 % of a boot's median, and 8 MiB, get their verdict with their size inside the interval; "

@@ -201,6 +201,14 @@ def test_a_run_that_was_stored_before_there_was_throughput_still_renders() -> No
     assert 'id="forest"' not in page
 
 
+def test_a_run_that_was_stored_before_twins_and_audits_still_renders() -> None:
+    folder = Path(__file__).parents[1] / "data/runs/before-precision"
+    assert "twins" not in (folder / store.MANIFEST).read_text(encoding="utf-8")
+    page = render_html(analyse(store.load(folder), registry.metrics(), registry.primaries()))
+    assert "No arm was measured twice in this run." in page
+    assert "The number of blocks was fixed before the first trial" in page
+
+
 def test_a_usual_page_is_light_enough_to_be_mailed() -> None:
     assert len(_page("usual")[0].encode()) < 400_000
     assert len(_page("throughput")[0].encode()) < 800_000

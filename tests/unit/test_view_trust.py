@@ -48,10 +48,19 @@ def test_why_each_pair_stopped_is_said_with_what_it_would_take() -> None:
     found = [(row.cell, row.arm, row.pairs, row.why) for row in trust(analysis).stops]
     assert found == [
         ("Boot to ready", "kvm", "12", "decided: different"),
-        ("Memory (PSS)", "native", "10", "the time was over; a decision would take about 31 pairs"),
+        ("Memory (PSS)", "native", "10", "the time was over; decided at the end"),
     ]
     assert "decided: different" in render_html(analysis)
     assert "fixed before the first trial" in trust(analyse(build(), METRICS, PRIMARY)).no_stops
+
+
+def test_what_was_too_little_to_end_early_may_be_decided_at_the_end() -> None:
+    stop = Stop(
+        workload="boot", params="{}", arm="kvm", metric="boot.ready", pairs=10, why="beyond the budget", needed=13
+    )
+    analysis = analyse(msgspec.structs.replace(build(), stops=[stop]), METRICS, PRIMARY)
+    (row,) = trust(analysis).stops
+    assert row.why == "ending it early would have taken about 13 pairs, more than the budget has; decided at the end"
 
 
 def test_clocks_and_floors_stand_beside_the_numbers() -> None:
