@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from . import processes
+from . import headroom, processes
 from .model import UNLIMITED
 
 PARENT = "tare"
@@ -319,10 +319,7 @@ def _quota(folders: Iterable[Path]) -> float:
 
 
 def _host_swap() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("SwapTotal:"):
-            return int(line.split()[1]) << 10
-    return 0
+    return headroom.host().get("SwapTotal", 0)
 
 
 def writable() -> bool:

@@ -14,7 +14,6 @@ import msgspec
 from . import headroom, launch, lifecycle
 from .clock import Clock
 from .driver import Creator, Driver, Kind
-from .errors import InstanceError
 from .headroom import Headroom
 from .launch import Launch
 from .lifecycle import Live
@@ -66,14 +65,7 @@ class Crowd:
     def boot(self, live: Live) -> None:
         """Boot it and see that it is what the plan says. Raises InstanceTimeout, InstanceError."""
         lifecycle.boot(live)
-        verify(live, self.accelerator)
-
-
-def verify(live: Live, planned: Accelerator) -> None:
-    """Raises InstanceError where an instance reports another accelerator than the plan's. Untimed."""
-    seen = lifecycle.read_back(live)
-    if planned != seen:
-        raise InstanceError(f"The instance is accelerated by {seen}; the plan says {planned}.")
+        lifecycle.verify(live, self.accelerator)
 
 
 class CrowdWorkload(Workload):

@@ -146,22 +146,6 @@ def mapped(smaps: str, guest_memory: int) -> dict[str, int]:
     return found
 
 
-def host() -> dict[str, int]:
-    """The host's memory: bytes, by the kernel's own names."""
-    return sizes(Path("/proc/meminfo").read_text())
-
-
-def sizes(meminfo: str) -> dict[str, int]:
-    """/proc/meminfo's lines that are sizes, in bytes."""
-    found = {}
-    for line in meminfo.splitlines():
-        key, _, rest = line.partition(":")
-        value, *unit = rest.split()
-        if unit == ["kB"]:
-            found[key] = int(value) * 1024
-    return found
-
-
 def allocated(paths: Iterable[Path]) -> int:
     """Bytes that files and folders take on disk; a file that is linked twice counts once.
 

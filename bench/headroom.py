@@ -1,4 +1,4 @@
-"""How much memory the host has left, and how much of it instances must leave alone."""
+"""The host's memory as /proc/meminfo states it, how much is left, and how much of that instances must leave alone."""
 
 from __future__ import annotations
 
@@ -35,11 +35,24 @@ class Headroom:
         return count * each <= self.spare
 
 
-def read(path: Path = Path("/proc/meminfo")) -> Headroom:
+MEMINFO = Path("/proc/meminfo")
+
+
+def host(path: Path = MEMINFO) -> dict[str, int]:
+    """The host's memory now: bytes, by the kernel's own names. Raises OSError."""
+    return sizes(path.read_text())
+
+
+def sizes(meminfo: str) -> dict[str, int]:
+    """/proc/meminfo's lines that are sizes, in bytes."""
+    lines = (line.split() for line in meminfo.splitlines())
+    return {words[0].rstrip(":"): int(words[1]) << 10 for words in lines if words[2:] == ["kB"]}
+
+
+def read(path: Path = MEMINFO) -> Headroom:
     """MemTotal and MemAvailable, now. Raises TareError where the kernel does not state them."""
     try:
-        lines = (line.split() for line in path.read_text().splitlines())
-        values = {words[0].rstrip(":"): int(words[1]) << 10 for words in lines}
+        values = host(path)
         return Headroom(values["MemTotal"], values["MemAvailable"])
     except (OSError, LookupError, ValueError) as error:
         raise TareError("The host does not say how much memory is available.", details=f"{path}: {error}") from error

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from . import cgroups, paths, pressure
+from . import cgroups, headroom, paths, pressure
 from .clock import NS, Clock, sleep_until
 from .model import Notice
 
@@ -234,8 +234,7 @@ def _mitigations(root: Path) -> dict[str, str]:
 
 def _meminfo(root: Path) -> dict[str, int]:
     """Bytes."""
-    words = (line.split() for line in _read(root / "proc/meminfo").splitlines())
-    return {name.rstrip(":"): int(size) << 10 for name, size, *unit in words if unit == ["kB"]}
+    return headroom.sizes(_read(root / "proc/meminfo"))
 
 
 def _mebibytes(size: int | None) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from . import pressure
 from .clock import NS, Call, Clock, finish, let_end, outcome, sleep_until
 from .driver import Accounts, Creator, Instance
-from .errors import InstanceTimeout
+from .errors import InstanceError, InstanceTimeout
 from .guest import INIT_MARKER
 from .model import Accelerator, Spec
 from .wire import Answer, ConsoleLog, Wire, WireLost
@@ -220,6 +220,13 @@ def read_back(live: Live) -> Accelerator:
     assert live.instance is not None
     live.accelerator = finish(live.clock, live.instance.accelerator, live.clock.now() + 20 * NS, what="The monitor")
     return live.accelerator
+
+
+def verify(live: Live, planned: Accelerator) -> None:
+    """Raises InstanceError where an instance reports another accelerator than the plan's. Untimed."""
+    seen = read_back(live)
+    if planned != seen:
+        raise InstanceError(f"The instance is accelerated by {seen}; the plan says {planned}.")
 
 
 def floor(live: Live) -> float:

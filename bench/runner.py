@@ -16,7 +16,7 @@ import msgspec
 
 from . import lifecycle, processes
 from .clock import NS, Clock
-from .crowd import Crowd, CrowdWorkload, verify
+from .crowd import Crowd, CrowdWorkload
 from .driver import Driver
 from .errors import InstanceError, InstanceTimeout, TareError
 from .lifecycle import Live, Settled
@@ -132,7 +132,7 @@ class Runner:
                 trial.live = live
                 live.idle_rate = self._idle_rate(settle)
                 lifecycle.boot(live)
-                self._verify(session, live)
+                lifecycle.verify(live, self.accelerators[session.arm.name])
                 yield trial.done(self.workloads[BOOT].measure(live, {}), settle.facts() | self.pages.facts)
                 while len(pending) > 1:
                     trial = _Open(self, session, pending.pop(0), live)
@@ -235,7 +235,7 @@ class Runner:
         try:
             up.live = stack.enter_context(self._created(session))
             lifecycle.boot(up.live)
-            self._verify(session, up.live)
+            lifecycle.verify(up.live, self.accelerators[session.arm.name])
             up.floor = lifecycle.floor(up.live)
         except TareError as error:
             self._let_go(up, error)
@@ -292,9 +292,6 @@ class Runner:
         # Where no arm could do it in the warm-up, it now says once more why.
         work = self.sizing.work(planned.key, workload.step) or workload.first
         return workload.measure_work(live, planned.params, work)
-
-    def _verify(self, session: Session, live: Live) -> None:
-        verify(live, self.accelerators[session.arm.name])
 
     def trial_id(self) -> str:
         """The next trial's id."""

@@ -108,14 +108,13 @@ class Fixed:
 
     def pairs_of(self) -> list[tuple[Pair, int, int]]:
         """Every primary pair with the least and the greatest number of values that it can have."""
-        return [(pair, least := self._plan.times(pair.workload), least) for pair in self._pairs]
+        return [(pair, times, times) for pair in self._pairs for times in (self._plan.times(pair.workload),)]
 
     def observe(self, trial: Trial) -> None:
         """Take note of a finished trial. Where the number is fixed nothing is looked at."""
 
-    @property
-    def stops(self) -> list[Stop]:
-        """Why each primary pair was measured no longer: nothing to say where the number is fixed."""
+    def end(self) -> list[Stop]:
+        """Nothing more is measured. Returns why each primary pair wasn't: nothing to say where the number is fixed."""
         return []
 
     def next_blocks(self, elapsed: Iterator[float]) -> Iterator[Block]:
@@ -212,17 +211,16 @@ class Precision(Fixed):
         """Take note of a finished trial's primary metric."""
         key = WorkloadPlan(name=trial.cell.workload, params=trial.cell.params).key, trial.cell.arm
         metric = self._metrics.get(key[0])
-        if metric is None or trial.role != "measured" or trial.status == "skipped":
+        if metric is None or trial.role != "measured":
             return
-        self._tried[key].add(trial.block)
+        self._tried[key].add(trial.block)  # what was skipped too: it gives no pair, however often it is asked for
         value = metric.at_timeout if trial.status == "timeout" else _value(trial, metric)
         if value is not None:
             self._values[key][trial.block] = value
 
-    @property
-    def stops(self) -> list[Stop]:
-        """Why each primary pair was measured no longer; what is still open then ended with the run."""
-        self._close({}, last="out of time")
+    def end(self) -> list[Stop]:
+        """Close what is still open, since nothing more is measured. Returns why each primary pair wasn't."""
+        self._close({"boot": 0, "throughput": 0})
         return list(self._stops.values())
 
     def next_blocks(self, elapsed: Iterator[float]) -> Iterator[Block]:
@@ -273,17 +271,17 @@ class Precision(Fixed):
         kinds = {_kind(block) for block in self._blocks if block.kind == kind}
         return [(key, seconds) for key, seconds in self._longest.items() if key in kinds]
 
-    def _close(self, budgets: Mapping[str, int], last: str = "") -> dict[_Key, int]:
+    def _close(self, budgets: Mapping[str, int]) -> dict[_Key, int]:
         """Close what is decided or beyond its budget; the further pairs that each of the others is predicted to take.
 
-        With `last` all are closed, for that reason.
+        A budget of no further pair closes all of its kind.
         """
         standings = {}
         for key, pair in list(self._open.items()):
-            budget = 0 if last else budgets[kind_of(pair.workload)]
+            budget = budgets[kind_of(pair.workload)]
             found, pairs = self._standing(key, pair, budget)
             if not found.closed:
-                standings[key] = found.further or 1
+                standings[key] = budget if found.further is None else found.further
                 continue
             why: str = found.closed
             if why == "beyond the budget" and budget <= 0:
@@ -313,9 +311,9 @@ class Precision(Fixed):
             middles = [statistics.median(side.values()) for side in (left, right) if side]
             half_width /= min((middle for middle in middles if middle > 0), default=math.inf)
         where = stats.region(pair.metric.region, ratio=ratio)
-        return stats.standing(kept, where, self._level, lost=max(0, lost), half_width=half_width, budget=budget), len(
-            kept
-        )
+        lost = max(0, lost)
+        found = stats.standing(kept, where, self._level, lost=lost, half_width=half_width, budget=budget)
+        return found, len(kept)
 
     def seconds_left(self, block: Block | None = None, position: int = 0, done: int | None = None) -> float:
         """What is planned, and the further blocks as they were predicted when the last of them began."""
@@ -328,8 +326,9 @@ class Precision(Fixed):
             f"By precision: {self._planned()}; then further blocks, {self._most} of a kind at most{self._limit()}, for "
             f"the primary pairs that are open. From {least} pairs on and after each block a pair is closed when its "
             f"interval at {100 * strict:.4g} % lies wholly beyond the region that does not matter or wholly inside it, "
-            "or when the further pairs predicted exceed the budget. The next block is for the open pair with the "
-            "fewest; an arm leaves when all of its pairs are closed. Verdicts are taken at "
+            "or when the further pairs predicted exceed the budget even by an estimate that is one standard error "
+            "better than it is. The next block is for the open pair with the fewest; an arm leaves when all of its "
+            "pairs are closed. Verdicts are taken at "
             f"{100 * self._level:.4g} %."
         )
 

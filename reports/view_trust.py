@@ -111,8 +111,8 @@ def _stop(analysis: Analysis, stop: Stop) -> StopRow:
         early = f"ending it early would have taken about {count(stop.needed, 'pair')}"
         why = f"{early}, more than the budget has" if stop.why == "beyond the budget" else why
         why = f"{why}; decided at the end"
-    elif stop.needed is not None:
-        why = f"{why}; a decision would take about {count(stop.needed, 'pair')}"
+    elif needed := (ended.needed if ended is not None and ended.needed else stop.needed):
+        why = f"{why}; a decision would take about {count(needed, 'pair')}"
     return StopRow(
         cell=title(metric, row) if metric else one_line(stop.metric),
         arm=one_line(stop.arm),

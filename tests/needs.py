@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tare_bench import environment, registry, tool
+from tare_bench import cgroups, environment, registry, tool
 
 TARE = Path(sys.executable).with_name("tare")
 
@@ -39,6 +39,8 @@ def lacking(what: str) -> Lacking | None:
         "kvm-guest": _guest,
         "kvm-system": _libvirtd,
         "ksm": _ksm,
+        "cgroups": _cgroups,
+        "private-engine": _private_engine,
     }
     return asked[what]()
 
@@ -64,6 +66,18 @@ def _ksm() -> Lacking | None:
     """A setting of the host that nearly every kernel has, and that may be switched for a moment."""
     there = os.access("/sys/kernel/mm/ksm/run", os.W_OK)
     return None if there else Lacking("/sys/kernel/mm/ksm/run cannot be written")
+
+
+def _cgroups() -> Lacking | None:
+    return None if cgroups.writable() else Lacking("no control group can be made")
+
+
+def _private_engine() -> Lacking | None:
+    """Whether no engine of the user's answers, so that a private one is started."""
+    if (found := _driver("docker")) is not None:
+        return found
+    seen = registry.driver("docker").check().rungs[0].seen
+    return None if "a private one is started" in seen else Lacking(f"an engine that is the user's answers: {seen}")
 
 
 def _device() -> Lacking | None:

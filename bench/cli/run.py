@@ -213,7 +213,7 @@ def _run(runner: Runner, writer: store.Writer, mode: Literal["auto", "plain", "j
         notices += hostfacts.changes(writer.host, after)
         # Without its end a run is one that was ended from outside: no reason to hide what ended it.
         with contextlib.nullcontext() if finished else contextlib.suppress(TareError):
-            stops = runner.schedule.stops if finished else ()
+            stops = runner.schedule.end() if finished else ()
             writer.end(finished=finished, notices=notices, stops=stops, host=after)
 
 

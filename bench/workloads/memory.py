@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from .. import cgroups, footprint
+from .. import cgroups, footprint, headroom
 from ..clock import NS, finish, sleep_until
 from ..driver import Accounts
 from ..errors import InstanceError
@@ -155,7 +155,7 @@ def read(live: Live, where: Accounts, metrics: Mapping[str, Metric]) -> Measured
 def inside(live: Live) -> dict[str, int]:
     """The instance's own /proc/meminfo: bytes by name. Raises InstanceError where it has none."""
     answer = live.run("cat /proc/meminfo", seconds=30).checked()
-    return footprint.sizes(answer.stdout.decode(errors="replace"))
+    return headroom.sizes(answer.stdout.decode(errors="replace"))
 
 
 def _told(live: Live) -> dict[str, str]:
@@ -170,7 +170,7 @@ def _told(live: Live) -> dict[str, str]:
 
 def host_settings() -> dict[str, str]:
     """What of the host can make memory look smaller, as it stands now; one that it does not state is not there."""
-    swap = footprint.host().get("SwapTotal")
+    swap = headroom.host().get("SwapTotal")
     files = {"KSM": Path("/sys/kernel/mm/ksm/run"), "THP": Path("/sys/kernel/mm/transparent_hugepage/enabled")}
     read = {name: path.read_text().strip() for name, path in files.items() if path.is_file()}
     if "KSM" in read:

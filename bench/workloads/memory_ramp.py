@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import msgspec
 
-from .. import footprint, processes, reconcile
+from .. import footprint, headroom, processes, reconcile
 from ..clock import NS, sleep_until
 from ..crowd import Crowd, CrowdWorkload
 from ..driver import Accounts, Kind
@@ -30,9 +30,6 @@ MOST_GUESTS = 8
 STEPS = 8
 """Readings on the way up, and as many on the way down."""
 LEAST = 2
-FLOOR_SHARE = 0.15
-FLOOR_BYTES = 1 << 30
-"""Of the host's memory at least this share, and this much, stays available."""
 MARGIN = 1.5
 """How much more than those before it one more instance may take."""
 
@@ -117,7 +114,7 @@ class _Ramp:
 
     def look(self) -> None:
         """One reading, of what lives now."""
-        read = footprint.host()
+        read = headroom.host()
         lines = {"available": "MemAvailable", **HOST}
         values = {name: read[line] for name, line in lines.items() if line in read}
         own, engine = footprint.pss([os.getpid()]), footprint.pss(self.where.engine if self.where else ())
@@ -126,11 +123,9 @@ class _Ramp:
 
     def _room(self) -> bool:
         """Whether one more leaves the host what it must keep. The first may take all that it is given."""
-        read = footprint.host()
-        before, there = self.points[0].bytes["available"], len(self.live)
-        taken = (before - read["MemAvailable"]) / there if there else 0.0
-        most = MARGIN * taken if taken > 0 else self.crowd.spec.memory
-        return read["MemAvailable"] - most > max(FLOOR_SHARE * read["MemTotal"], FLOOR_BYTES)
+        left, there = self.crowd.memory(), len(self.live)
+        taken = (self.points[0].bytes["available"] - left.available) / there if there else 0.0
+        return left.holds(1, int(MARGIN * taken) if taken > 0 else self.crowd.spec.memory)
 
     def weigh(self) -> None:
         """What each of them holds at the top, once all have been seen to be alive."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
+from .. import lifecycle
 from ..clock import NS
-from ..crowd import Crowd, CrowdWorkload, verify
+from ..crowd import Crowd, CrowdWorkload
 from ..launch import Launch
 from ..metrics import CLOCK_TICK, Metric
 from ..model import Scalar
@@ -89,7 +90,7 @@ class Storm(CrowdWorkload):
             measured.facts["harness_cpu"] = f"{time.process_time() - own:.4f}"
             for live in storm.lives:
                 live.run("true", seconds=30).checked()
-                verify(live, crowd.accelerator)
+                lifecycle.verify(live, crowd.accelerator)
         return measured
 
 

@@ -100,12 +100,6 @@ def test_the_pss_of_daemons_is_of_all_of_them_or_none() -> None:
     assert (footprint.pss([os.getpid()]) or 0) > 1 << 20
 
 
-def test_the_hosts_memory_is_in_bytes_by_the_kernels_names() -> None:
-    text = "MemTotal:       24684092 kB\nHugePages_Total:       3\nMemAvailable:     100 kB\n"
-    assert footprint.sizes(text) == {"MemTotal": 24684092 * 1024, "MemAvailable": 102400}
-    assert footprint.host()["MemTotal"] > footprint.host()["MemAvailable"] > 0
-
-
 def test_our_own_memory_is_read() -> None:
     reading = footprint.memory(Accounts(pids=(os.getpid(),)))
     assert reading.rows["pss"] >= reading.rows["uss"] > 1 << 20
@@ -283,3 +277,11 @@ def test_files_that_are_not_known_are_said_so(monkeypatch: pytest.MonkeyPatch, u
     monkeypatch.setattr(os, "geteuid", lambda: user)
     measured = Disk().measure(ready(Accounts(image_bytes=7)), {})
     assert measured.facts["instance"] == f"its files are not known{words}"
+
+
+def test_ten_instances_share_one_image(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"x" * 100_000)
+    own = footprint.allocated([tmp_path])
+    measured = Disk().measure(ready(Accounts(files=(tmp_path,), image_bytes=7_000_000)), {})
+    found = {sample.metric: sample.value for sample in measured.samples}
+    assert found == {"disk.image": 7_000_000, "disk.instance": own, "disk.ten": 7_000_000 + 10 * own}

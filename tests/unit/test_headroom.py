@@ -35,3 +35,9 @@ def test_a_host_that_does_not_state_its_memory_is_an_error(tmp_path: Path) -> No
     odd.write_text("MemTotal: 1 kB\n")
     with pytest.raises(TareError, match="does not say how much memory"):
         headroom.read(odd)
+
+
+def test_the_hosts_memory_is_in_bytes_by_the_kernels_names() -> None:
+    text = "MemTotal:       24684092 kB\nHugePages_Total:       3\nMemAvailable:     100 kB\n"
+    assert headroom.sizes(text) == {"MemTotal": 24684092 * 1024, "MemAvailable": 102400}
+    assert headroom.host()["MemTotal"] > headroom.host()["MemAvailable"] > 0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tare_bench import footprint
+from tare_bench import footprint, headroom
 from tare_bench.crowd import Crowd
 from tare_bench.driver import Accounts, Instance, Kind
 from tare_bench.drivers.fake import Behaviour, FakeClock, FakeDriver, FakeInstance, Reply
@@ -78,7 +78,7 @@ def ramp(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Measured]:
     """Do one on that host."""
 
     def run(host: Host, most: int = 16) -> Measured:
-        monkeypatch.setattr(footprint, "host", host.meminfo)
+        monkeypatch.setattr(headroom, "host", lambda path=headroom.MEMINFO: host.meminfo())
         monkeypatch.setattr(footprint, "pss", host.pss)
         monkeypatch.setattr(footprint, "memory", lambda where: reading(len(host.alive)))
         crowd = Crowd(host, SPEC, "simulated", host.fake_clock, 30.0, "b0p0w0")

@@ -106,22 +106,24 @@ def precise(
     return found
 
 
-def follow(precision: Precision, value: Value, seconds: float = 10.0) -> list[Block]:
+def follow(precision: Precision, value: Value, seconds: float = 10.0, failed: Status = "failed") -> list[Block]:
     """Run it: every session's trials have these values, and a block takes that long."""
     done: list[Block] = []
     for block in precision.next_blocks(iter(lambda: seconds * len(done), None)):
         for session in block.sessions:
             names = (["boot"] if block.kind == "boot" else []) + [each.name for each in session.workloads]
             for name in names:
-                precision.observe(trial(session.arm.name, name, block, value(session.arm.name, name, block.index)))
+                precision.observe(
+                    trial(session.arm.name, name, block, value(session.arm.name, name, block.index), failed)
+                )
         done.append(block)
     return done
 
 
-def trial(arm: str, workload: str, block: Block, value: float | None) -> Trial:
+def trial(arm: str, workload: str, block: Block, value: float | None, failed: Status = "failed") -> Trial:
     primary = registry.primaries()[workload]
     metric = registry.metrics()[primary]
-    status: Status = "failed" if value is None else "ok"
+    status: Status = failed if value is None else "ok"
     role: Role = block.role
     return Trial(
         trial="t",
@@ -143,14 +145,14 @@ def noise(factors: dict[str, float], spread: dict[str, float], seed: int = 2) ->
 
 
 def why(precision: Precision) -> dict[tuple[str, str], str]:
-    return {(stop.workload, stop.arm): stop.why for stop in precision.stops}
+    return {(stop.workload, stop.arm): stop.why for stop in precision.end()}
 
 
 def test_a_plan_with_one_number_is_fixed_and_looks_at_nothing() -> None:
     planned = plan(rounds=3)
     assert type(scheduled(planned, {}, [])) is Fixed
     assert type(scheduled(msgspec.structs.replace(planned, max_rounds=3), {}, [])) is Fixed
-    assert scheduled(planned, {}, []).stops == []
+    assert scheduled(planned, {}, []).end() == []
 
 
 def test_what_is_decided_at_once_takes_no_further_block() -> None:
@@ -175,7 +177,7 @@ def test_what_would_take_more_than_there_can_be_is_not_tried() -> None:
     precision = precise(most=20)
     done = follow(precision, noise({"arm1": 1.06}, {"arm1": 0.2}))
     assert len(done) == 11
-    stop = next(stop for stop in precision.stops if stop.arm == "arm1")
+    stop = next(stop for stop in precision.end() if stop.arm == "arm1")
     assert (stop.why, stop.pairs) == ("beyond the budget", 10)
     assert stop.needed is not None
     assert stop.needed > 20
@@ -209,9 +211,11 @@ def test_an_arm_that_fails_closes_its_pair() -> None:
     assert why(precision) == {("boot", "arm1"): "pairs lost", ("boot", "arm2"): "equivalent"}
 
 
-def test_a_skipped_workload_is_no_reason_to_go_on() -> None:
+@pytest.mark.parametrize("status", ["failed", "timeout", "skipped"])
+def test_a_workload_that_yields_nothing_is_no_reason_to_go_on(status: Status) -> None:
+    # skipped: its program is not in the rootfs, and will not be in the next block either
     precision = precise(WorkloadPlan(name="memory"))
-    done = follow(precision, lambda arm, workload, block: None if workload == "memory" else 0.1)
+    done = follow(precision, lambda arm, workload, block: None if workload == "memory" else 0.1, failed=status)
     assert len(done) == 12  # boot's own: with four pairs, ending early takes eleven values
     assert why(precision)["memory", "arm1"] == "pairs lost"
 

@@ -184,3 +184,16 @@ def test_what_can_be_detected_is_what_the_prediction_says_turned_round(spread: f
     assert found > REGION.high
     needed = (1.253 * (2.17 + 0.84) * spread / (found - REGION.high)) ** 2
     assert needed == pytest.approx(pairs, rel=0.01)
+
+
+def test_a_chance_estimate_near_the_edge_does_not_end_a_pair() -> None:
+    # the median lies 0.003 beyond the edge: hundreds of pairs as it is, some dozens one standard error further out
+    values = [0.052 + 0.016 * step for step in range(-9, 10)]
+    plain = stats.pairs_predicted(values, REGION, 0.97)
+    assert plain is not None
+    assert plain > 1000
+    found = stats.standing(values, REGION, 0.97, budget=181)
+    assert (found.closed, found.further) == ("", plain - len(values))
+    assert stats.standing(values, REGION, 0.97, budget=10).closed == "beyond the budget"
+    exact = [REGION.high] * 12
+    assert stats.pairs_predicted(exact, REGION, 0.97, spare=1.0) is None
