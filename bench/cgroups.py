@@ -322,11 +322,21 @@ def _host_swap() -> int:
     return headroom.host().get("SwapTotal", 0)
 
 
+_TRY = "check-"
+
+
 def writable() -> bool:
     """Whether a limited cgroup of our own can be made here: tried, since a mount that is writable may refuse it."""
     try:
-        made = make(f"check-{os.getpid()}", sorted(os.sched_getaffinity(0)), 64 << 20)
+        remove(left_tries())
+        made = make(f"{_TRY}{os.getpid()}", sorted(os.sched_getaffinity(0)), 64 << 20)
         remove(made)
     except OSError:
         return False
     return bool(made)
+
+
+def left_tries() -> list[Path]:
+    """What processes have left that were killed while they tried: no lease names it, for whoever tries has none."""
+    found = [folder for root in roots(PARENT) for folder in root.glob(f"{_TRY}[0-9]*") if os.access(root, os.W_OK)]
+    return [folder for folder in found if processes.start_time(int(folder.name.removeprefix(_TRY))) is None]

@@ -111,6 +111,10 @@ def _rmdir_if_empty(path: Path) -> None:
 
 
 def find() -> tuple[list[DeadRun], list[Remains]]:
-    """All dead runs, locked until each is closed, and what they left."""
+    """All dead runs, locked until each is closed; what they left, and what was left by what was killed before a run."""
     dead = leases.dead_runs()
-    return dead, [thing for run in dead for thing in of_run(run)]
+    tries = [
+        Remains("none", "cgroup", str(folder), lambda folder=folder: cgroups.remove([folder]))  # type: ignore[misc]
+        for folder in cgroups.left_tries()
+    ]
+    return dead, [thing for run in dead for thing in of_run(run)] + tries

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tare_bench import cgroups, processes
+from tare_bench import cgroups, processes, sweep
 from tare_bench.cgroups import Hierarchies
 from tare_bench.model import UNLIMITED
 
@@ -184,6 +184,41 @@ def test_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OSError, match=r"."):
         cgroups.make(name, (4000,), 256 << 20)
     assert not any(folder.exists() for folder in cgroups.planned(name))
+
+
+def gone() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen(["true"]) as process:
+        pass
+    return process.pid
+
+
+@pytest.mark.needs("root", "cgroups")
+def test_what_was_left_by_a_try_that_was_killed_goes_with_the_next_and_a_living_ones_does_not() -> None:
+    killed, alive = (cgroups.make(f"check-{pid}", sorted(os.sched_getaffinity(0)), 64 << 20) for pid in (gone(), 1))
+    try:
+        assert set(cgroups.left_tries()) == set(killed)
+        assert cgroups.writable()
+        assert not any(folder.exists() for folder in killed)
+        assert all(folder.exists() for folder in alive)
+    finally:
+        cgroups.remove([*killed, *alive])
+
+
+@pytest.mark.needs("root", "cgroups")
+def test_a_sweep_finds_it_too() -> None:
+    left = cgroups.make(f"check-{gone()}", sorted(os.sched_getaffinity(0)), 64 << 20)
+    try:
+        dead, things = sweep.find()
+        for run in dead:
+            run.close()
+        mine = [thing for thing in things if Path(thing.name) in left]
+        assert {(thing.run, thing.kind) for thing in mine} == {("none", "cgroup")}
+        for thing in mine:
+            thing.remove()
+        assert not any(folder.exists() for folder in left)
+    finally:
+        cgroups.remove(left)
 
 
 def test_a_mount_that_refuses_a_cgroup_is_not_called_writable(monkeypatch: pytest.MonkeyPatch) -> None:
