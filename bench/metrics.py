@@ -79,7 +79,7 @@ BOOT_CPU_INSTANCE = Metric(
     unit="s",
     better="lower",
     resolution=1e-3,
-    title="of it, the instance's own",
+    title="CPU time of a boot, the instance's own",
     definition="Of the CPU time of a boot, what the instance's cgroup and the processes that exist because of it (VMM, "
     "shim) had spent when it had answered its first command. The rest is the engine's, and that of processes that "
     "lived for the start only.",

@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from .errors import StoreError, UsageError, cut
-from .model import SCHEMA_VERSION, Manifest, Notice, Record, Run, Stop, Trial
+from .model import SCHEMA_VERSION, Manifest, Notice, Record, Run, Stop, Trial, canonical
 
 MANIFEST, TRIALS, END = "manifest.json", "trials.jsonl", "end.json"
 LATEST = "latest"
@@ -235,7 +235,36 @@ def load(folder: Path) -> Run:
         stops=end.stops,
         host_after=end.host,
         finished=end.finished,
+        printed=_printed(folder, trials),
     )
+
+
+MOST_PRINTED = 4000
+"""Characters of a tool's output that are read."""
+
+
+def _printed(folder: Path, trials: Sequence[Trial]) -> dict[str, str]:
+    """What the tools printed: of each cell the first measured trial that went well. What cannot be read is left out."""
+    found: dict[str, str] = {}
+    seen: set[tuple[str, str, str]] = set()
+    for trial in trials:
+        key = (trial.cell.arm, trial.cell.workload, canonical(trial.cell.params))
+        kept = [name for name in trial.artifacts if name.endswith(".txt") and name.startswith("artifacts/")]
+        if key in seen or trial.role != "measured" or trial.status != "ok" or not kept:
+            continue
+        seen.add(key)
+        with contextlib.suppress(OSError, ValueError):
+            found[trial.trial] = _beginning(folder, kept[0])
+    return found
+
+
+def _beginning(folder: Path, name: str) -> str:
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+        raise ValueError(name)  # a stored path is a text like any other
+    with path.open("rb") as file:
+        text = file.read(4 * MOST_PRINTED).decode("utf-8", "replace")
+    return text if len(text) <= MOST_PRINTED else f"{text[:MOST_PRINTED]}\n[…]"
 
 
 def manifest(folder: Path) -> Manifest:

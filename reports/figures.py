@@ -66,7 +66,7 @@ def waterfall_svg(data: Waterfall, title: str) -> str:
 
 
 def forest_svg(data: Forest, title: str) -> str:
-    """The ratio of every rate to the baseline's, with its interval, on one logarithmic axis."""
+    """Every ratio to the baseline, with its interval, on one logarithmic axis."""
     height = 0.9 + len(data.lots) * (0.2 + 0.22 * len(data.arms))
     return _drawn("forest", title, height, lambda axes: _forest(axes, data))
 
@@ -81,12 +81,17 @@ def strip_svg(data: Strip, title: str) -> str:
     return _drawn(data.id, title, 0.7 + 0.5 * len(data.series), lambda axes: _strip(axes, data))
 
 
-def order_svg(data: Strip, title: str) -> str:
-    """Every value over its place in the run: a slope or a step is drift."""
-    return _drawn(f"order-{data.id}", title, 2.5, lambda axes: _order(axes, data))
-
-
 def _drawn(name: str, title: str, height: float, draw: Callable[[Axes], None]) -> str:
+    return drawn(name, title, height, [draw])
+
+
+def drawn(
+    name: str, title: str, height: float, panels: Sequence[Callable[[Axes], None]], key: Sequence[str] = ()
+) -> str:
+    """One chart of panels side by side; `height` is in inches, `key` names the arms above them all.
+
+    Equal data give equal bytes.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -95,11 +100,30 @@ def _drawn(name: str, title: str, height: float, draw: Callable[[Axes], None]) -
         # The reader's browser sets the text, and has more letters than the font that this measures it with.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        axes = figure.add_subplot()
         figure.patch.set_visible(False)
-        axes.patch.set_visible(False)
-        draw(axes)
+        for place, draw in enumerate(panels, 1):
+            axes = figure.add_subplot(1, len(panels), place)
+            axes.patch.set_visible(False)
+            draw(axes)
+        _key(figure, key)
         return _themed(_svg(figure), name, title)
+
+
+def _key(figure: Figure, names: Sequence[str]) -> None:
+    """The colour and shape of each arm, once for all panels."""
+    from matplotlib.lines import Line2D
+
+    if names:
+        marks = [Line2D([], [], color=ARMS[place % 6], marker=SHAPES[place % 6]) for place in range(len(names))]
+        figure.legend(
+            marks, names, loc="outside upper left", ncols=legend_columns(names), frameon=False, fontsize=9,
+            handletextpad=0.3, columnspacing=1.2, borderaxespad=0.2,
+        )  # fmt: skip
+
+
+def legend_columns(names: Sequence[str]) -> int:
+    """As many as there is room for."""
+    return max(1, min(len(names), int(140 / (max(map(len, names)) + 6))))
 
 
 def _svg(figure: Figure) -> str:
@@ -150,35 +174,35 @@ def _lanes(axes: Axes, names: Sequence[tuple[str, str]]) -> None:
     axes.set_axisbelow(True)
 
 
-def _time_axis(axes: Axes, log: bool, unit: str, values: Sequence[float]) -> None:
+def time_axis(axes: Axes, log: bool, unit: str, values: Sequence[float], narrow: bool = False) -> None:
+    """The x axis of values in a unit, logarithmic where they need it to be told apart."""
     if log:
         axes.set_xscale("log")
-        _log_ticks(axes.xaxis, values)
+        log_ticks(axes.xaxis, values, narrow)
     axes.set_xlabel(f"{unit}, logarithmic" if log else unit)
 
 
-def _log_ticks(axis: Axis, values: Sequence[float]) -> None:
-    """Powers of ten; where these are few, twos and fives between them."""
+def log_ticks(axis: Axis, values: Sequence[float], narrow: bool = False) -> None:
+    """Powers of ten; where these are few, and there is room, twos and fives between them."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    few = max(values, default=1.0) < 300 * min(values, default=1.0)
+    few = max(values, default=1.0) < (20 if narrow else 300) * min(values, default=1.0)
     axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=12))
     axis.set_minor_formatter(NullFormatter())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _legend(axes: Axes) -> None:
+def legend(axes: Axes) -> None:
     """Above the axes, in as many columns as there is room for; none where nothing was drawn."""
     names = axes.get_legend_handles_labels()[1]
     if names:
-        columns = max(1, min(len(names), int(140 / (max(map(len, names)) + 6))))
         axes.legend(
-            loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, frameon=False, fontsize=9, handletextpad=0.3,
-            columnspacing=1.2, borderaxespad=0.2,
+            loc="lower left", bbox_to_anchor=(0, 1.0), ncols=legend_columns(names), frameon=False, fontsize=9,
+            handletextpad=0.3, columnspacing=1.2, borderaxespad=0.2,
         )  # fmt: skip
 
 
-def _name(arm: str, label: str) -> str:
+def arm_in_key(arm: str, label: str) -> str:
     """An arm in a legend; matplotlib leaves a name that begins with an underscore out of it."""
     return f"\N{ZERO WIDTH SPACE}{short(arm)} ({label})" if label else f"\N{ZERO WIDTH SPACE}{short(arm)}"
 
@@ -194,11 +218,24 @@ def _forest(axes: Axes, data: Forest) -> None:
         axes.fill_betweenx([place - 0.5, place + 0.5], *edges, color=LINE, alpha=0.6, linewidth=0, zorder=1)
         axes.axhline(place + 0.5, color=LINE, linewidth=0.6, zorder=1)
     axes.axvline(1.0, color=MUTED, linewidth=0.8, zorder=2)
+    _directions(axes, data.lots)
     step = 0.6 / max(1, len(data.arms))
     for order, ((arm, label), colour) in enumerate(zip(data.arms, data.places, strict=True)):
         offset = (order - (len(data.arms) - 1) / 2) * step
-        _ratios(axes, data.lots, order, offset, colour, _name(arm, label))
-    _legend(axes)
+        _ratios(axes, data.lots, order, offset, colour, arm_in_key(arm, label))
+    legend(axes)
+
+
+def _directions(axes: Axes, lots: Sequence[Lot]) -> None:
+    """Which way is better, at the first row of each kind."""
+    for lower, said in ((True, "← better"), (False, "better →")):
+        first = next((place for place, lot in enumerate(lots) if lot.lower == lower), None)
+        if first is not None:
+            at, side = (0.005, "left") if lower else (0.995, "right")
+            style: dict[str, Any] = {"ha": side, "va": "center", "fontsize": 8.5, "color": MUTED}
+            axes.text(at, first, said, transform=_edge(axes), **style)
+            if first:
+                axes.axhline(first - 0.5, color=MUTED, linewidth=0.9, zorder=2)
 
 
 def _ratios(axes: Axes, lots: Sequence[Lot], order: int, offset: float, colour: int, name: str) -> None:
@@ -238,7 +275,7 @@ def _ratio_axis(axes: Axes, data: Forest) -> None:
             kept.append(value)
     axes.set_xticks(sorted(kept), [f"{value:g}×" for value in sorted(kept)])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel(f"rate compared with {short(data.baseline)}, logarithmic; further right is faster")
+    axes.set_xlabel(f"ratio to {short(data.baseline)}, logarithmic")
     axes.grid(axis="x")
     axes.set_axisbelow(True)
 
@@ -254,14 +291,14 @@ def _sweep(axes: Axes, data: Sweep) -> None:
         _line(axes, data, line, place)
     if data.log:
         axes.set_yscale("log")
-        _log_ticks(axes.yaxis, [y for line in data.lines for y in line.medians if y])
+        log_ticks(axes.yaxis, [y for line in data.lines for y in line.medians if y])
     else:
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_ylabel(f"{data.unit}{', logarithmic' if data.log else ''}")
     axes.grid(axis="y")
     axes.tick_params(axis="y", length=0, which="both", labelcolor=MUTED)
-    _legend(axes)
+    legend(axes)
 
 
 def _line(axes: Axes, data: Sweep, line: Line, place: int) -> None:
@@ -271,7 +308,7 @@ def _line(axes: Axes, data: Sweep, line: Line, place: int) -> None:
     if not found:
         return
     x, y = [x for x, _ in found], [y for _, y in found]
-    name = _name(line.arm, line.label)
+    name = arm_in_key(line.arm, line.label)
     axes.plot(x, y, marker=SHAPES[place % 6], markersize=6, linewidth=1.4, label=name, **style)
     for at, low, high in zip(data.values, line.lows, line.highs, strict=True):
         if low is not None and high is not None and (low > 0 or not data.log):
@@ -287,7 +324,7 @@ def _edge(axes: Axes) -> Transform:
 
 def _waterfall(axes: Axes, data: Waterfall) -> None:
     _lanes(axes, [(lane.arm, lane.label) for lane in data.lanes])
-    _time_axis(axes, data.log, "ms since the request", [x for lane in data.lanes for x in lane.moments.values()])
+    time_axis(axes, data.log, "ms since the request", [x for lane in data.lanes for x in lane.moments.values()])
     styles = dict(zip((*MILESTONES, BESIDE), ("|", "4", "v", "^", "o", "D", "x"), strict=True))
     names = dict(zip((*MILESTONES, BESIDE), map(short, data.titles), strict=True))
     for place, lane in enumerate(data.lanes):
@@ -305,7 +342,7 @@ def _waterfall(axes: Axes, data: Waterfall) -> None:
         style: dict[str, Any] = {"color": MUTED if beside else ARMS[0], "markerfacecolor": ARMS[0] if filled else PAPER}
         axes.plot(x, y, shape, markersize=size, markeredgewidth=1.5, label=names[name], zorder=3 + filled, **style)
     _said(axes, data)
-    _legend(axes)
+    legend(axes)
 
 
 def _said(axes: Axes, data: Waterfall) -> None:
@@ -327,7 +364,7 @@ def _said(axes: Axes, data: Waterfall) -> None:
             axes.text(0.995 if right else 0.005, place, said, transform=edge, **style)
 
 
-def _thinned(values: Sequence[float]) -> list[int]:
+def thinned(values: Sequence[float]) -> list[int]:
     """Which points are drawn: all, or every nth, and always the least and the greatest."""
     step = max(1, -(-len(values) // MAX_POINTS))
     chosen = set(range(0, len(values), step))
@@ -338,9 +375,9 @@ def _thinned(values: Sequence[float]) -> list[int]:
 
 def _strip(axes: Axes, data: Strip) -> None:
     _lanes(axes, [(series.arm, series.label) for series in data.series])
-    _time_axis(axes, data.log, f"{data.unit}; {data.better}", [x for each in data.series for x in each.values])
+    time_axis(axes, data.log, f"{data.unit}; {data.better}", [x for each in data.series for x in each.values])
     for place, series in enumerate(data.series):
-        chosen = _thinned(series.values)
+        chosen = thinned(series.values)
         # Points are spread by their place in the run: no dice, and neighbours in time don't hide each other.
         y = [place + 0.2 * ((order * 0.618) % 1 - 0.5) for order in range(len(chosen))]
         axes.plot(
@@ -358,25 +395,3 @@ def _interval(axes: Axes, y: float, series: Series) -> None:
         axes.plot([series.low, series.high], [y, y], color=INK, linewidth=1.6, solid_capstyle="butt", zorder=4)
     if series.median is not None:
         axes.plot([series.median], [y], "|", color=INK, markersize=9, markeredgewidth=2, zorder=5)
-
-
-def _order(axes: Axes, data: Strip) -> None:
-    """Each value over its own arm's median: a drift of a few percent shows beside arms that differ a thousandfold."""
-    from matplotlib.ticker import FuncFormatter
-
-    for place, series in enumerate(data.series):
-        if not series.median:
-            continue
-        chosen = _thinned(series.values)
-        x, y = [series.orders[index] for index in chosen], [series.values[index] / series.median for index in chosen]
-        style: dict[str, Any] = {"color": ARMS[place % 6], "markersize": 4.5, "linewidth": 0.8}
-        axes.plot(x, y, marker=SHAPES[place % 6], label=_name(series.arm, series.label), **style)
-    axes.axhline(1.0, color=MUTED, linewidth=0.8, zorder=1)
-    low, high = axes.get_ylim()
-    axes.set_ylim(min(low, 0.95), max(high, 1.05))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
-    axes.set_xlabel("place of the trial in the run")
-    axes.set_ylabel("of the arm's median")
-    axes.grid(axis="y")
-    axes.tick_params(axis="y", length=0, labelcolor=MUTED)
-    _legend(axes)

@@ -23,7 +23,7 @@ def render_html(analysis: Analysis) -> str:
     """The page, whole. Equal analyses give equal bytes. Raises nothing on odd data."""
     from markupsafe import Markup
 
-    from . import figures
+    from . import figures, figures_detail
 
     page = view(analysis)
     falls = page.waterfall
@@ -35,7 +35,7 @@ def render_html(analysis: Analysis) -> str:
         page=page,
         icon=_icon(page),
         waterfall_svg=drawn(figures.waterfall_svg, falls, "Boot milestones of every arm") if falls else "",
-        forest_svg=drawn(figures.forest_svg, page.forest, "Every rate compared with the baseline's")
+        forest_svg=drawn(figures.forest_svg, page.forest, "Every ratio to the baseline")
         if page.forest
         else "",
         sweep_svgs={
@@ -43,12 +43,16 @@ def render_html(analysis: Analysis) -> str:
             for sweep in (*page.sweeps, *(page.storms.charts if page.storms else ()))
         },
         strip_svgs={
-            strip.id: drawn(figures.strip_svg, strip, f"Every value: {strip.title}, {strip.unit}")
-            for strip in page.strips
+            each.strip.id: drawn(figures.strip_svg, each.strip, f"Every value: {each.strip.title}, {each.strip.unit}")
+            for each in page.details
         },
-        order_svgs={
-            strip.id: drawn(figures.order_svg, strip, f"Values in run order: {strip.title}, {strip.unit}")
-            for strip in page.strips
+        detail_svgs={
+            each.strip.id: drawn(
+                figures_detail.detail_svg,
+                each,
+                f"{each.strip.title}, {each.strip.unit}: shares of trials, run order, and pairs block by block",
+            )
+            for each in page.details
         },
         csv_url=_data_url("text/csv;charset=utf-8", page.method.csv) if page.method.csv else "",
     )  # fmt: skip

@@ -8,10 +8,12 @@ from tare_bench.analysis import Analysis
 from tare_bench.audit import Audit
 
 from .view_audit import AuditView, audit_line, audit_view
-from .view_charts import Forest, Strip, Sweep, Waterfall, forest, strips, sweeps, waterfall
+from .view_boot import SameBootView, same_boot_view
+from .view_charts import Forest, Sweep, Waterfall, forest, sweeps, waterfall
 from .view_format import count, one_line
 from .view_memory import SheetView, memory
 from .view_method import KVM_EVIDENCE, Facts, Method, NoticeView, facts_tables, method, notices
+from .view_points import Detail, details
 from .view_seed import SeedTable, seed_table
 from .view_storms import Storms, storms
 from .view_tables import Table, tables
@@ -51,10 +53,11 @@ class Page:
     tables: list[Table]
     memory: tuple[SheetView, ...]
     waterfall: Waterfall | None
+    same_boot: SameBootView | None
     forest: Forest | None
     sweeps: list[Sweep]
     storms: Storms | None
-    strips: list[Strip]
+    details: list[Detail]
     audit: AuditView
     audit_line: str
     """All grades on one line; empty where there is none."""
@@ -76,7 +79,7 @@ _COUNTED = (
 
 def view(analysis: Analysis) -> Page:
     """The report of one run. Raises nothing: what is not there is said."""
-    counts, drawn = _counts(analysis), strips(analysis)
+    counts, drawn = _counts(analysis), details(analysis)
     return Page(
         title=_title(analysis, counts),
         mark=counts[0].kind if counts else "none",
@@ -88,13 +91,14 @@ def view(analysis: Analysis) -> Page:
         trust=_trust(analysis),
         watermark=SIMULATED if analysis.run.simulated else "",
         seed=seed_table(analysis),
-        tables=tables(analysis, frozenset(strip.id for strip in drawn)),
+        tables=tables(analysis, frozenset(each.strip.id for each in drawn)),
         memory=memory(analysis),
         waterfall=waterfall(analysis),
+        same_boot=same_boot_view(analysis),
         forest=forest(analysis),
         sweeps=sweeps(analysis),
         storms=storms(analysis),
-        strips=drawn,
+        details=drawn,
         audit=audit_view(analysis),
         audit_line=audit_line(analysis),
         facts=facts_tables(analysis),

@@ -12,7 +12,7 @@ from tare_bench.stats import Estimate
 
 from .view_cells import Column
 from .view_format import count, identifier, measured, number, one_line, span, unit_for
-from .view_labels import is_throughput, leads, parameters, swept, title
+from .view_labels import COST, is_throughput, parameters, swept, title
 from .view_tables import BETTER, columns, row_id, strip_id
 from .view_words import arm_label, verdict_mark
 
@@ -21,6 +21,8 @@ MILESTONES = ("created", "started", "kernel", "init", "ready", "first_command")
 BESIDE = "start_returned"
 MAX_STRIPS = 16
 """A page that draws more is too heavy to be mailed; every value is in its data all the same."""
+MAX_LOTS = 60
+"""A picture of more is no picture."""
 NOT_THERE = "not there"
 
 
@@ -57,17 +59,19 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Lot:
-    """A row of the forest: one cell of throughput, a ratio for each arm."""
+    """A row of the forest: one row of a table, a ratio for each arm."""
 
     title: str
     row_id: str
     region: float
+    lower: bool
+    """Whether lower is better: a mark further left then is."""
     ratios: tuple[Ratio, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """All ratios of throughput on one logarithmic axis."""
+    """All ratios on one logarithmic axis; first those that are better where they are lower."""
 
     baseline: str
     arms: tuple[tuple[str, str], ...]
@@ -75,6 +79,8 @@ class Forest:
     places: tuple[int, ...]
     """Of these arms among all, so that an arm has the same colour in every chart."""
     lots: tuple[Lot, ...]
+    left_out: int
+    """How many more there are, which the tables have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +179,12 @@ def _wide(values: list[float]) -> bool:
 
 
 def forest(analysis: Analysis) -> Forest | None:
-    """Every rate's ratio to the baseline; None where fewer than two cells have one: there is nothing to see at once."""
+    """Every ratio to the baseline; None where fewer than two rows have one: there is nothing to see at once."""
     heads = columns(analysis)
     others = [(place, head) for place, head in enumerate(heads) if not head.baseline]
-    rows = [row for row in analysis.rows if is_throughput(analysis, row) and _is_rate(analysis, row)]
-    lots = tuple(lot for row in rows if (lot := _lot(analysis, row, [head.arm for _, head in others])) is not None)
+    rows = [row for row in analysis.rows if _has_ratio(analysis.metrics[row.metric])]
+    found = [lot for row in rows if (lot := _lot(analysis, row, [head.arm for _, head in others])) is not None]
+    lots = tuple(sorted(found[:MAX_LOTS], key=lambda lot: not lot.lower))
     if len(lots) < 2:
         return None
     return Forest(
@@ -185,12 +192,13 @@ def forest(analysis: Analysis) -> Forest | None:
         arms=tuple((head.name, head.label) for _, head in others),
         places=tuple(place for place, _ in others),
         lots=lots,
+        left_out=len(found) - len(lots),
     )
 
 
-def _is_rate(analysis: Analysis, row: Row) -> bool:
-    metric = analysis.metrics[row.metric]
-    return metric.better == "higher" and metric.scale == "ratio"
+def _has_ratio(metric: Metric) -> bool:
+    """What a unit of work costs the host stands in the tables, under the rate that it belongs to."""
+    return metric.scale == "ratio" and metric.better != "neither" and not metric.name.endswith(COST)
 
 
 def _lot(analysis: Analysis, row: Row, arms: list[str]) -> Lot | None:
@@ -199,7 +207,13 @@ def _lot(analysis: Analysis, row: Row, arms: list[str]) -> Lot | None:
     ratios = tuple(_ratio(metric, item) for item in found)
     if not any(ratio.effect for ratio in ratios):
         return None
-    return Lot(title=title(metric, row), row_id=row_id(row), region=metric.region, ratios=ratios)
+    return Lot(
+        title=title(metric, row),
+        row_id=row_id(row),
+        region=metric.region,
+        lower=metric.better == "lower",
+        ratios=ratios,
+    )
 
 
 def _ratio(metric: Metric, item: Comparison | None) -> Ratio:
@@ -258,13 +272,8 @@ def _scaled(value: float | None, size: float) -> float | None:
     return None if value is None or not math.isfinite(value) else value / size
 
 
-def strips(analysis: Analysis) -> list[Strip]:
-    """One for each row that leads and has a value, the first ones where they are many."""
-    found = [_strip(analysis, row) for row in analysis.rows if leads(analysis, row)]
-    return [strip for strip in found if any(series.values for series in strip.series)][:MAX_STRIPS]
-
-
-def _strip(analysis: Analysis, row: Row) -> Strip:
+def strip(analysis: Analysis, row: Row) -> Strip:
+    """Every value of a row, by arm."""
     metric = analysis.metrics[row.metric]
     cells = [cell for head in columns(analysis) if (cell := analysis.cell(row, head.arm)) is not None]
     finite = [value for cell in cells for value in cell.points.values if math.isfinite(value)]

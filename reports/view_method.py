@@ -87,7 +87,7 @@ def method(analysis: Analysis) -> Method:
         workloads=tuple(_planned(analysis, each) for each in analysis.run.manifest.plan.workloads),
         order=_order(analysis),
         floors=tuple((arm_name(analysis, arm), measured(floor, "s")) for arm, floor in analysis.floors.items()),
-        definitions=tuple(map(_definition, _shown(analysis))),
+        definitions=tuple(map(definition, _shown(analysis))),
         biases=_biases(analysis),
         command=clean(analysis.run.manifest.command),
         csv=data if small else "",
@@ -216,7 +216,8 @@ def _shown(analysis: Analysis) -> list[Metric]:
     return sorted([*analysis.metrics.values(), *floor], key=lambda metric: metric.name)
 
 
-def _definition(metric: Metric) -> Definition:
+def definition(metric: Metric) -> Definition:
+    """What a number means, as the metric itself says."""
     scale = {"ratio": "compared as a ratio", "difference": "compared as a difference", "exact": "shown as such"}
     parts = [f"unit {one_line(metric.unit)}", BETTER[metric.better], scale[metric.scale]]
     if metric.resolution:

@@ -178,3 +178,30 @@ def test_what_the_host_was_like_at_the_end_is_kept(tmp_path: Path, run: Run) -> 
     writer.end(finished=True, notices=[], host={"governor": "powersave"})
     writer.close()
     assert store.load(writer.folder).host_after == {"governor": "powersave"}
+
+
+def test_of_each_cell_the_first_measured_output_is_read_and_no_more_than_a_page_can_carry(tmp_path: Path) -> None:
+    run = build()
+    writer = store.Writer(tmp_path, run.manifest)
+    for trial in run.trials:
+        name = f"artifacts/{trial.trial}/tool.txt"
+        words = b"\xff" + b"x" * 100_000 if trial.cell.arm == "kvm" else f"said in {trial.trial}".encode()
+        writer.append(msgspec.structs.replace(trial, artifacts=[name]), {name: words})
+    writer.close()
+    printed = store.load(writer.folder).printed
+    by_cell = {(trial.cell.arm, trial.cell.workload): trial for trial in run.trials if trial.trial in printed}
+    assert len(by_cell) == len(printed) == len({(trial.cell.arm, trial.cell.workload) for trial in run.trials})
+    assert all(trial.role == "measured" for trial in by_cell.values())
+    assert printed[by_cell["docker", "boot"].trial] == f"said in {by_cell['docker', 'boot'].trial}"
+    assert max(map(len, printed.values())) < store.MOST_PRINTED + 10
+
+
+@pytest.mark.parametrize("name", ["artifacts/../../secret.txt", "/etc/hostname.txt", "artifacts/gone.txt"])
+def test_an_output_that_is_elsewhere_or_gone_is_left_out(tmp_path: Path, name: str) -> None:
+    run = build()
+    (tmp_path / "secret.txt").write_text("secret")
+    writer = store.Writer(tmp_path / "runs", run.manifest)
+    for trial in run.trials:
+        writer.append(msgspec.structs.replace(trial, artifacts=[name]), {})
+    writer.close()
+    assert store.load(writer.folder).printed == {}

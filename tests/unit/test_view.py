@@ -191,7 +191,8 @@ def test_a_run_in_which_nothing_worked_says_so() -> None:
     page = view(_analyse(build(Setting(outcome=outcome))))
     assert "not enough data" in page.answer[0]
     assert page.waterfall is None
-    assert page.strips == []
+    assert page.details == []
+    assert page.same_boot is None
 
 
 def test_an_interrupted_run_says_so() -> None:

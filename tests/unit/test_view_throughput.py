@@ -13,10 +13,11 @@ from tare_bench.analysis import Analysis, analyse
 from tare_bench.compare import Row
 from tare_bench.model import Notice, Run, canonical
 from tare_bench.reports.view import headline, view
-from tare_bench.reports.view_charts import forest, strips, sweeps
+from tare_bench.reports.view_charts import forest, sweeps
 from tare_bench.reports.view_format import NBSP
 from tare_bench.reports.view_labels import swept, title
 from tare_bench.reports.view_method import method
+from tare_bench.reports.view_points import details
 from tare_bench.reports.view_tables import Table, TableRow, tables
 
 TEN = Setting(rounds=10, throughput=10, workloads=("boot", "memory"))
@@ -217,7 +218,7 @@ def test_throughput_that_was_never_begun_has_its_section_all_the_same() -> None:
     table = next(table for table in page.tables if table.id == "throughput")
     assert (table.rows, table.notes) == ((), ())
     assert table.alerts[0].startswith("Not all of it fitted into the time: 0 of 10 planned blocks of throughput")
-    assert (page.forest, page.sweeps) == (None, [])
+    assert page.sweeps == []
 
 
 def test_an_interrupted_run_says_so_where_it_counts() -> None:
@@ -239,21 +240,30 @@ def test_a_reason_that_most_cells_share_is_given_once() -> None:
 # Pictures
 
 
-def test_the_forest_has_every_rate_and_says_what_it_shows() -> None:
+def test_the_forest_has_every_ratio_and_says_what_it_shows() -> None:
     found = forest(_analyse(TEN))
     assert found is not None
     assert (found.baseline, found.arms) == ("docker", (("native", ""), ("kvm", "EMULATED")))
-    assert len(found.lots) == 7
-    ids = {row.id for row in _table(_analyse(TEN)).rows}
-    assert {lot.row_id for lot in found.lots} <= ids
-    reads = found.lots[2].ratios
+    rates = {row.id for row in _table(_analyse(TEN)).rows if not row.minor}
+    assert rates <= {lot.row_id for lot in found.lots}
+    assert [lot.lower for lot in found.lots] == sorted((lot.lower for lot in found.lots), reverse=True)
+    assert {"row-boot.ready", "row-boot.created"} <= {lot.row_id for lot in found.lots if lot.lower}
+    assert not any("host_cpu" in lot.row_id or "memory.pss" in lot.row_id for lot in found.lots)
+    reads = next(lot.ratios for lot in found.lots if "fio-randread" in lot.row_id)
     assert [ratio.kind for ratio in reads] == ["better", "worse"]
     assert reads[0].text.startswith("1.1")
     assert reads[0].text.endswith(", faster")
 
 
-def test_one_cell_makes_no_forest() -> None:
-    page = view(analyse(build(), METRICS, PRIMARY))
+def test_a_forest_too_large_for_a_picture_says_how_much_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tare_bench.reports.view_charts.MAX_LOTS", 5)
+    found = forest(_analyse(TEN))
+    assert found is not None
+    assert (len(found.lots), found.left_out > 5) == (5, True)
+
+
+def test_one_ratio_makes_no_forest() -> None:
+    page = view(analyse(build(Setting(arms=("docker",))), METRICS, PRIMARY))
     assert (page.forest, page.sweeps) == (None, [])
 
 
@@ -267,7 +277,7 @@ def test_a_sweep_runs_over_what_was_swept_in_its_order() -> None:
 
 
 def test_every_rate_has_a_chart_of_its_values() -> None:
-    drawn = {strip.row_id for strip in strips(_analyse(TEN))}
+    drawn = {each.strip.row_id for each in details(_analyse(TEN))}
     assert {row.id for row in _table(_analyse(TEN)).rows if row.lead} <= drawn
 
 
