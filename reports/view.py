@@ -31,6 +31,8 @@ class Badge:
     """Its class on the page: better, worse, same, open, none, alarm, plain."""
     shape: str
     text: str
+    verdict: str = ""
+    """The class of the verdicts that it counts; empty where it counts none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,9 @@ def _counts(analysis: Analysis) -> tuple[Badge, ...]:
     """How many primary comparisons have each verdict, the gravest first."""
     found = verdict_counts(analysis)
     return tuple(
-        Badge(kind, shape, f"{found[verdict]} {verdict}") for verdict, kind, shape in _COUNTED if found.get(verdict)
+        Badge(kind, shape, f"{found[verdict]} {verdict}", kind)
+        for verdict, kind, shape in _COUNTED
+        if found.get(verdict)
     )
 
 

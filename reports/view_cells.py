@@ -44,6 +44,8 @@ class TableCell:
     effect: str = ""
     effect_interval: str = ""
     """Empty where there is none, or none at this level."""
+    worse: str = ""
+    """How much worse than the baseline, as the logarithm of a ratio, to sort by; empty where there is no ratio."""
     mark: Mark | None = None
     verdict: VerdictMark | None = None
     exploratory: bool = False
@@ -138,11 +140,19 @@ def _with_comparison(cell: TableCell, shown: Shown, item: Comparison) -> TableCe
         cell,
         effect=effect,
         effect_interval=interval,
+        worse=_worse(metric, item) if drawn else "",
         mark=mark(axis, metric, item.effect) if drawn and axis is not None and item.effect is not None else None,
         verdict=verdict_mark(metric, item),
         exploratory=not item.primary and item.verdict in VERDICTS,
         outlook="" if one_line(item.reason) in shown.told else _outlook(item),
     )
+
+
+def _worse(metric: Metric, item: Comparison) -> str:
+    effect = item.effect.value if item.effect and item.scale == "ratio" else 0.0
+    if metric.better == "neither" or not 0 < effect < math.inf:
+        return ""
+    return f"{math.log(effect) if metric.better == 'lower' else -math.log(effect):.4f}"
 
 
 def effect_text(metric: Metric, item: Comparison) -> tuple[str, str]:

@@ -39,6 +39,11 @@ class TableRow:
     """The id of the chart that draws every value; empty where there is none."""
     cells: tuple[TableCell, ...]
 
+    @property
+    def kinds(self) -> str:
+        """The classes of its verdicts, to filter by."""
+        return " ".join(dict.fromkeys(cell.verdict.kind for cell in self.cells if cell.verdict))
+
 
 @dataclass(frozen=True, slots=True)
 class Table:

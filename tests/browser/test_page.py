@@ -108,7 +108,11 @@ TWO = """<!DOCTYPE html><title>two</title>
 <iframe id="on" srcdoc="{page}"></iframe><iframe id="off" sandbox="allow-same-origin" srcdoc="{page}"></iframe>
 <script>
 addEventListener("load", () => {{
-  const [on, off] = ["on", "off"].map(id => document.getElementById(id).contentDocument.body.innerText);
+  const [on, off] = ["on", "off"].map(id => {{
+    const body = document.getElementById(id).contentDocument.body;
+    body.querySelectorAll("#tools, .sort, .copy").forEach(each => each.remove());  // what only scripts can do
+    return body.innerText;
+  }});
   document.body.dataset.same = on === off && on.length > 3000;
 }});
 </script>"""
