@@ -79,6 +79,13 @@ def evidence(session: nox.Session) -> None:
     session.run(program("python"), "tests/benchmarks/evidence.py", *session.posargs, external=True)
 
 
+@nox.session
+def translations(session: nox.Session) -> None:
+    """Bring the catalogues of the page's texts up to date, compile them, and list what is not translated."""
+    install(session)
+    session.run(program("python"), "tests/unit/catalogue.py", external=True)
+
+
 def check_style(session: nox.Session) -> None:
     session.run(program("ruff"), "check", *CODE, external=True)
     session.run(program("ruff"), "format", "--check", *CODE, external=True)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from tare_bench.analysis import Analysis
 
+from .language import current, translations
 from .view import Page, view
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def render_html(analysis: Analysis) -> str:
 
     return _environment().get_template("page.html").render(
         page=page,
+        language=current(),
         icon=_icon(page),
         waterfall_svg=drawn(figures.waterfall_svg, falls, "Boot milestones of every arm") if falls else "",
         forest_svg=drawn(figures.forest_svg, page.forest, "Every ratio to the baseline")
@@ -66,14 +68,19 @@ def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     package = sys.modules[__name__].__package__ or ""
-    return Environment(
+    environment = Environment(
         loader=PackageLoader(package, "templates"),
+        extensions=["jinja2.ext.i18n"],
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    # A sentence may be broken into lines in a template: it is one to who translates it.
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_translations(translations(), newstyle=True)  # type: ignore[attr-defined]
+    return environment
 
 
 def _script() -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 from click.core import ParameterSource
+from tare_bench.reports.language import LANGUAGES
 
 from ..model import Notice
 
@@ -30,6 +31,10 @@ ROOTFS = click.option(
 LIBVIRT_URI = click.option(
     "--libvirt-uri", metavar="URI", help="The libvirt that guests run in; by default Tare's own."
 )
+LANG = click.option(
+    "--lang", type=click.Choice(LANGUAGES), default=LANGUAGES[0], show_default=True, envvar="TARE_LANG",
+    help="The language of the answer, the tables and the page; TARE_LANG sets it, too.",
+)  # fmt: skip
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 
 

@@ -10,7 +10,7 @@ import click
 
 from .. import store
 from ..errors import StoreError
-from .common import AS_JSON, print_json
+from .common import AS_JSON, LANG, print_json
 from .report import summary, write_page
 
 
@@ -19,18 +19,21 @@ from .report import summary, write_page
     "--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("tare-demo.html"), show_default=True
 )
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
+@LANG
 @AS_JSON
-def demo(output: Path, open_page: bool, as_json: bool) -> int:
+def demo(output: Path, open_page: bool, lang: str, as_json: bool) -> int:
     """Render a stored run of real hardware that ships with the package, and say where it came from."""
-    from tare_bench.reports.view import headline
+    from tare_bench.reports.language import language
 
     shipped = files("tare_bench").joinpath("demo")
     with as_file(shipped) as folder:
         if not (folder / store.MANIFEST).is_file():
             raise StoreError("This installation has no demo run.", hint="Measure one of your own: tare run --quick")
-        found = write_page(folder, output)
+        with language(lang):
+            found = write_page(folder, output)
+            document = summary(found)
     if as_json:
-        print_json(summary(found))
+        print_json(document)
         return 0
     host = found.run.manifest.host
     click.echo(
@@ -39,7 +42,7 @@ def demo(output: Path, open_page: bool, as_json: bool) -> int:
     for notice in found.run.notices:
         if notice.code in ("emulated", "host-is-a-guest"):
             click.echo(f"note: {notice.message}")
-    for sentence in headline(found):
+    for sentence in document["answer"]:
         click.echo(sentence)
     click.echo(f"page: {output}")
     if open_page:

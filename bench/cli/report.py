@@ -12,7 +12,7 @@ import click
 from .. import registry, store
 from ..errors import UsageError
 from ..model import Plan, Run
-from .common import AS_JSON, RESULTS, print_json, program, repeated, stdout
+from .common import AS_JSON, LANG, RESULTS, print_json, program, repeated, stdout
 
 if TYPE_CHECKING:
     from ..analysis import Analysis
@@ -23,21 +23,33 @@ if TYPE_CHECKING:
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to write it; - is stdout.")
 @click.option("--format", "form", type=click.Choice(["html", "text", "csv", "json"]), default="html", show_default=True)
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
+@LANG
 @RESULTS
 @AS_JSON
-def report(runs: tuple[str, ...], output: Path | None, form: str, open_page: bool, results: Path, as_json: bool) -> int:
+def report(
+    runs: tuple[str, ...],
+    output: Path | None,
+    form: str,
+    open_page: bool,
+    lang: str,
+    results: Path,
+    as_json: bool,
+) -> int:
     """Render stored runs again: offline, later, on another machine.
 
     RUN is a folder, an id, or `latest` (the default). What a killed run had finished is rendered too.
     """
+    from tare_bench.reports.language import language
+
     if output is not None and len(runs) > 1:
         raise UsageError(f"--output is one file, and these are {len(runs)} runs.", hint="Render them one by one.")
-    for name in runs or (store.LATEST,):
-        folder = store.find(name, results)
-        if form == "html" and not as_json:
-            _page(folder, output, open_page=open_page)
-        else:
-            _text(folder, "json" if as_json else form, output)
+    with language(lang):
+        for name in runs or (store.LATEST,):
+            folder = store.find(name, results)
+            if form == "html" and not as_json:
+                _page(folder, output, open_page=open_page)
+            else:
+                _text(folder, "json" if as_json else form, output)
     return 0
 
 
@@ -157,10 +169,13 @@ def finish(folder: Path, *, as_json: bool, open_page: bool, quick: bool) -> int:
 
 
 def _next_steps(folder: Path, path: Path, longer: str) -> None:
+    from tare_bench.reports.language import LANGUAGES, current
+
+    lang = "" if current() == LANGUAGES[0] else f" --lang {current()}"
     click.echo()
     click.echo(f"page:           {path.resolve()}")
     click.echo(f"open it:        xdg-open {shlex.quote(str(path.resolve()))}")
-    click.echo(f"render again:   {program()} report {shlex.quote(str(folder.resolve()))}")
+    click.echo(f"render again:   {program()} report{lang} {shlex.quote(str(folder.resolve()))}")
     click.echo(f"run longer:     {longer}")
 
 

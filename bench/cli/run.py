@@ -20,7 +20,7 @@ from ..model import Accelerator, Manifest, Notice, Plan
 from ..pairs import primary_pairs
 from ..runner import BlocksSkipped, Event, Runner, SessionStarted, TrialFinished
 from ..schedule import Fixed, schedule
-from .common import AS_JSON, RESULTS, ROOTFS, plan_line, plan_options, say, show_notices, split, wait_for
+from .common import AS_JSON, LANG, RESULTS, ROOTFS, plan_line, plan_options, say, show_notices, split, wait_for
 from .interrupts import Guard, Interrupted, guarded
 from .ready import Ready, make_ready
 
@@ -37,6 +37,7 @@ EMULATED_DEADLINE = 180.0
 @AS_JSON
 @click.option("--progress", type=click.Choice(["auto", "plain", "json", "none"]), default="auto", show_default=True)
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser at the end.")
+@LANG
 def run(
     plan_file: Path | None,
     drivers: tuple[str, ...],
@@ -46,6 +47,7 @@ def run(
     as_json: bool,
     progress: Literal["auto", "plain", "json", "none"],
     open_page: bool,
+    lang: str,
     **options: Any,
 ) -> int:
     """Measure what PLAN.toml says (by default native, docker and kvm), and put the answer on one page.
@@ -58,6 +60,8 @@ def run(
     tare run -d docker,kvm --rounds 40     only these two, with more pairs
     tare run -w boot,memory                only these workloads
     """
+    from tare_bench.reports.language import language
+
     from .report import finish
 
     configured = config.configure(
@@ -78,7 +82,7 @@ def run(
         if not opened:
             raise interrupt or failure or TareError("Nothing was measured.")
         try:
-            with guard.deferred():
+            with guard.deferred(), language(lang):
                 status = finish(opened[0], as_json=as_json, open_page=open_page, quick=options["quick"])
         except TareError as error:  # what broke the run breaks its page, too: a disk that is full
             raise failure or error from None
