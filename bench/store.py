@@ -191,6 +191,11 @@ def runs(results: Path) -> list[Path]:
         raise StoreError(f"{results} cannot be read.", details=error.strerror or str(error)) from error
 
 
+def holds_runs(folder: Path) -> bool:
+    """Whether it is a folder of runs, and no run itself."""
+    return not (folder / MANIFEST).is_file() and bool(runs(folder))
+
+
 def find(name: str, results: Path) -> Path:
     """The folder of a run: given as a folder, an id, or `latest`. Raises UsageError when there is none."""
     if name == LATEST:

@@ -10,7 +10,9 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from tare_bench.across import Across
 from tare_bench.analysis import Analysis
+from tare_bench.nights import History
 
 from .language import current, translations
 from .view import Page, view
@@ -22,13 +24,15 @@ if TYPE_CHECKING:
 _ICON = {"better": ("#1f5fa8", "●"), "worse": ("#b4500b", "◆"), "same": ("#5b6570", "■")}
 
 
-def render_html(analysis: Analysis) -> str:
-    """The page, whole. Equal analyses give equal bytes. Raises nothing on odd data."""
+def render_html(analysis: Analysis, across: Across | None = None, history: History | None = None) -> str:
+    """The page, whole: of a run, against an earlier one and as the latest of many where these are given.
+
+    Equal analyses give equal bytes. Raises nothing on odd data."""
     from markupsafe import Markup
 
-    from . import figures, figures_detail
+    from . import figures, figures_detail, figures_history
 
-    page, script = view(analysis), _script()
+    page, script = view(analysis, across, history), _script()
     falls = page.waterfall
 
     def drawn(draw: Callable[..., str], *arguments: object) -> Markup:
@@ -57,6 +61,11 @@ def render_html(analysis: Analysis) -> str:
                 f"{each.strip.title}, {each.strip.unit}: shares of trials, run order, and pairs block by block",
             )
             for each in page.details
+        },
+        history_svgs={
+            each.id: drawn(figures_history.history_svg, each)
+            for each in (page.history.series if page.history else ())
+            if each.drawn
         },
         script=Markup(script),  # ours, without a word of the run's
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",

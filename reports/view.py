@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tare_bench.across import Across
 from tare_bench.analysis import Analysis
 from tare_bench.audit import Audit
+from tare_bench.nights import History
 
+from .view_across import AcrossView, across_counts, across_view, across_words
 from .view_audit import AuditView, audit_line, audit_view
 from .view_boot import SameBootView, same_boot_view
 from .view_charts import Forest, Sweep, Waterfall, forest, sweeps, waterfall
 from .view_format import count, one_line
+from .view_history import HistoryView, history_view, history_words
 from .view_memory import SheetView, memory
 from .view_method import KVM_EVIDENCE, Facts, Method, NoticeView, facts_tables, method, notices
 from .view_points import Detail, details
@@ -20,7 +25,7 @@ from .view_tables import Table, tables
 from .view_trust import Trust, trust, twin_words
 from .view_words import EMULATED, SIMULATED, arm_label, headline, verdict_counts
 
-__all__ = ["KVM_EVIDENCE", "Badge", "Page", "headline", "view"]
+__all__ = ["KVM_EVIDENCE", "Badge", "Page", "answer", "headline", "view"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,9 @@ class Page:
     counts: tuple[Badge, ...]
     trust: tuple[Badge, ...]
     watermark: str
+    across: AcrossView | None
+    """The earlier run that this one is held against, where there is one."""
+    history: HistoryView | None
     seed: SeedTable
     tables: list[Table]
     memory: tuple[SheetView, ...]
@@ -79,16 +87,22 @@ _COUNTED = (
 )
 
 
-def view(analysis: Analysis) -> Page:
-    """The report of one run. Raises nothing: what is not there is said."""
-    counts, drawn = _counts(analysis), details(analysis)
+def view(analysis: Analysis, across: Across | None = None, history: History | None = None) -> Page:
+    """The report of one run, against an earlier one and as the latest of many where these are given.
+
+    Raises nothing: what is not there is said.
+    """
+    counts, drawn = _badges(verdict_counts(analysis)), details(analysis)
+    leading = _badges(across_counts(across)) if across else counts
     return Page(
-        title=_title(analysis, counts),
-        mark=counts[0].kind if counts else "none",
-        count=counts[0].text.partition(" ")[0] if counts else "–",
+        title=_title(analysis, leading),
+        mark=leading[0].kind if leading else "none",
+        count=leading[0].text.partition(" ")[0] if leading else "–",
         run=one_line(analysis.run.manifest.run),
         started=one_line(analysis.run.manifest.started_at),
-        answer=headline(analysis),
+        answer=answer(analysis, across, history),
+        across=across_view(analysis, across) if across else None,
+        history=history_view(history) if history else None,
         counts=counts,
         trust=_trust(analysis),
         watermark=SIMULATED if analysis.run.simulated else "",
@@ -110,9 +124,14 @@ def view(analysis: Analysis) -> Page:
     )
 
 
-def _counts(analysis: Analysis) -> tuple[Badge, ...]:
+def answer(analysis: Analysis, across: Across | None = None, history: History | None = None) -> list[str]:
+    """The answer in sentences: what has changed, where that was asked, and then what the run itself says."""
+    changed = [*(across_words(analysis, across) if across else ()), *(history_words(history) if history else ())]
+    return [*changed, *headline(analysis)]
+
+
+def _badges(found: Mapping[str, int]) -> tuple[Badge, ...]:
     """How many primary comparisons have each verdict, the gravest first."""
-    found = verdict_counts(analysis)
     return tuple(
         Badge(kind, shape, f"{found[verdict]} {verdict}", kind)
         for verdict, kind, shape in _COUNTED

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tare_bench.analysis import Analysis
 from tare_bench.compare import Comparison, Verdict
 from tare_bench.metrics import Metric
+from tare_bench.model import Accelerator
 from tare_bench.stats import Estimate
 
 from .view_format import count, number, one_line, percent, quantity, span, unit_for
@@ -64,7 +65,11 @@ COLD = "cold page cache"
 
 def arm_label(analysis: Analysis, arm: str) -> str:
     """EMULATED or SIMULATED where the arm was; empty otherwise."""
-    accelerator = analysis.run.manifest.accelerators.get(arm, "none")
+    return label_of(analysis.run.manifest.accelerators.get(arm, "none"))
+
+
+def label_of(accelerator: Accelerator) -> str:
+    """EMULATED or SIMULATED where that is what an instance ran by; empty otherwise."""
     return {"tcg": EMULATED, "simulated": SIMULATED}.get(accelerator, "")
 
 

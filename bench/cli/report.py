@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import registry, store
-from ..errors import UsageError
+from ..errors import StoreError, UsageError
 from ..model import Plan, Run
 from .common import AS_JSON, LANG, RESULTS, print_json, program, repeated, stdout
 
 if TYPE_CHECKING:
+    from ..across import Across
     from ..analysis import Analysis
+    from ..nights import History
 
 
 @click.command()
 @click.argument("runs", metavar="[RUN...]", nargs=-1)
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to write it; - is stdout.")
 @click.option("--format", "form", type=click.Choice(["html", "text", "csv", "json"]), default="html", show_default=True)
+@click.option("--base", metavar="RUN", help="An earlier run to hold it against: what has changed since then.")
+@click.option("--across-hosts", is_flag=True, help="Compare it with --base even if the machines are unlike.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 @LANG
 @RESULTS
@@ -30,6 +34,8 @@ def report(
     runs: tuple[str, ...],
     output: Path | None,
     form: str,
+    base: str | None,
+    across_hosts: bool,
     open_page: bool,
     lang: str,
     results: Path,
@@ -37,16 +43,24 @@ def report(
 ) -> int:
     """Render stored runs again: offline, later, on another machine.
 
-    RUN is a folder, an id, or `latest` (the default). What a killed run had finished is rendered too.
+    RUN is a folder, an id, or `latest` (the default). What a killed run had finished is rendered too. A folder that
+    holds runs is rendered as the latest of them, with the series of them all.
     """
     from tare_bench.reports.language import language
 
+    if base is not None and (form != "html" or as_json):
+        raise UsageError("--base is for the page: other formats have one run each.", hint="Leave --format out.")
     if output is not None and len(runs) > 1:
         raise UsageError(f"--output is one file, and these are {len(runs)} runs.", hint="Render them one by one.")
     with language(lang):
         for name in runs or (store.LATEST,):
+            if form == "html" and not as_json and store.holds_runs(Path(name)):
+                _over_time(Path(name), output, open_page=open_page)
+                continue
             folder = store.find(name, results)
-            if form == "html" and not as_json:
+            if base is not None:
+                _since(folder, store.find(base, results), output, open_page=open_page, across_hosts=across_hosts)
+            elif form == "html" and not as_json:
                 _page(folder, output, open_page=open_page)
             else:
                 _text(folder, "json" if as_json else form, output)
@@ -72,14 +86,55 @@ def write_page(folder: Path, path: Path) -> Analysis:
 
 
 def _page(folder: Path, output: Path | None, *, open_page: bool) -> None:
-    if output is not None and str(output) == "-":
-        from tare_bench.reports.html import render_html
+    found = analysed(folder)
+    _write(found, None, None, output, folder / "report.html", open_page=open_page)
 
-        click.echo(render_html(analysed(folder)))
+
+def _since(folder: Path, base: Path, output: Path | None, *, open_page: bool, across_hosts: bool) -> None:
+    """The page of a run against an earlier one."""
+    from ..across import across
+
+    before, found = analysed(base), analysed(folder)
+    held = across(before, found, across_hosts=across_hosts)
+    _write(found, held, None, output, folder / f"since-{before.run.manifest.run}.html", open_page=open_page)
+
+
+def _over_time(results: Path, output: Path | None, *, open_page: bool) -> None:
+    """The page of the latest run of a folder, with the series of them all. One that cannot be read is said."""
+    from ..nights import history
+
+    every = []
+    for folder in store.runs(results):
+        try:
+            every.append(analysed(folder))
+        except StoreError as error:
+            click.echo(f"left out: {error.brief}", err=True)
+    if not every:
+        raise UsageError(f"None of the runs in {results} can be read.", hint="tare list runs")
+    every.sort(key=lambda each: each.run.manifest.started_at)
+    _write(every[-1], None, history(every), output, results / "history.html", open_page=open_page)
+
+
+def _write(
+    found: Analysis,
+    since: Across | None,
+    nights: History | None,
+    output: Path | None,
+    usual: Path,
+    *,
+    open_page: bool,
+) -> None:
+    from tare_bench.reports.html import render_html
+    from tare_bench.reports.view import answer
+
+    page = render_html(found, since, nights)
+    if output is not None and str(output) == "-":
+        click.echo(page)
         return
-    path = output or folder / "report.html"
-    found = write_page(folder, path)
-    _answer(found)
+    path = output or usual
+    store.write_report(path, page)
+    for sentence in answer(found, since, nights):
+        click.echo(sentence)
     click.echo(f"page: {path}")
     if open_page:
         webbrowser.open(path.resolve().as_uri())
@@ -110,13 +165,6 @@ def _text(folder: Path, form: str, output: Path | None) -> None:
         with console.capture() as captured:
             render_terminal(analysed(folder), console)
         write(captured.get())
-
-
-def _answer(found: Analysis) -> None:
-    from tare_bench.reports.view import headline
-
-    for sentence in headline(found):
-        click.echo(sentence)
 
 
 def summary(found: Analysis) -> dict[str, Any]:
