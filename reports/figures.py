@@ -14,6 +14,7 @@ from math import exp, log
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
+from .language import _
 from .view_charts import BESIDE, MILESTONES, NOT_THERE, Forest, Line, Lot, Series, Strip, Sweep, Waterfall
 from .view_format import quantity, short
 from .view_marks import ratio_axis
@@ -143,7 +144,7 @@ def _own_ids(svg: str, name: str) -> str:
 def _lanes(axes: Axes, names: Sequence[tuple[str, str]]) -> None:
     """A lane for each arm, the first on top, its label under its name."""
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_yticks(range(len(names)), [f"{short(arm)}\n{label}" if label else short(arm) for arm, label in names])
+    axes.set_yticks(range(len(names)), [f"{short(arm)}\n{_(label)}" if label else short(arm) for arm, label in names])
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", length=3)
     axes.grid(axis="x")
@@ -154,7 +155,7 @@ def _time_axis(axes: Axes, log: bool, unit: str, values: Sequence[float]) -> Non
     if log:
         axes.set_xscale("log")
         _log_ticks(axes.xaxis, values)
-    axes.set_xlabel(f"{unit}, logarithmic" if log else unit)
+    axes.set_xlabel(_("{unit}, logarithmic", unit=unit) if log else unit)
 
 
 def _log_ticks(axis: Axis, values: Sequence[float]) -> None:
@@ -180,7 +181,7 @@ def _legend(axes: Axes) -> None:
 
 def _name(arm: str, label: str) -> str:
     """An arm in a legend; matplotlib leaves a name that begins with an underscore out of it."""
-    return f"\N{ZERO WIDTH SPACE}{short(arm)} ({label})" if label else f"\N{ZERO WIDTH SPACE}{short(arm)}"
+    return f"\N{ZERO WIDTH SPACE}{short(arm)} ({_(label)})" if label else f"\N{ZERO WIDTH SPACE}{short(arm)}"
 
 
 def _forest(axes: Axes, data: Forest) -> None:
@@ -238,7 +239,9 @@ def _ratio_axis(axes: Axes, data: Forest) -> None:
             kept.append(value)
     axes.set_xticks(sorted(kept), [f"{value:g}×" for value in sorted(kept)])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel(f"rate compared with {short(data.baseline)}, logarithmic; further right is faster")
+    axes.set_xlabel(
+        _("rate compared with {baseline}, logarithmic; further right is faster", baseline=short(data.baseline))
+    )
     axes.grid(axis="x")
     axes.set_axisbelow(True)
 
@@ -258,7 +261,7 @@ def _sweep(axes: Axes, data: Sweep) -> None:
     else:
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_ylabel(f"{data.unit}{', logarithmic' if data.log else ''}")
+    axes.set_ylabel(_("{unit}, logarithmic", unit=data.unit) if data.log else data.unit)
     axes.grid(axis="y")
     axes.tick_params(axis="y", length=0, which="both", labelcolor=MUTED)
     _legend(axes)
@@ -270,7 +273,7 @@ def _line(axes: Axes, data: Sweep, line: Line, place: int) -> None:
     found = [(x, y) for x, y in zip(data.values, line.medians, strict=True) if y is not None]
     if not found:
         return
-    x, y = [x for x, _ in found], [y for _, y in found]
+    x, y = zip(*found, strict=True)
     name = _name(line.arm, line.label)
     axes.plot(x, y, marker=SHAPES[place % 6], markersize=6, linewidth=1.4, label=name, **style)
     for at, low, high in zip(data.values, line.lows, line.highs, strict=True):
@@ -287,7 +290,7 @@ def _edge(axes: Axes) -> Transform:
 
 def _waterfall(axes: Axes, data: Waterfall) -> None:
     _lanes(axes, [(lane.arm, lane.label) for lane in data.lanes])
-    _time_axis(axes, data.log, "ms since the request", [x for lane in data.lanes for x in lane.moments.values()])
+    _time_axis(axes, data.log, _("ms since the request"), [x for lane in data.lanes for x in lane.moments.values()])
     styles = dict(zip((*MILESTONES, BESIDE), ("|", "4", "v", "^", "o", "D", "x"), strict=True))
     names = dict(zip((*MILESTONES, BESIDE), map(short, data.titles), strict=True))
     for place, lane in enumerate(data.lanes):
@@ -299,7 +302,7 @@ def _waterfall(axes: Axes, data: Waterfall) -> None:
         if not found:
             continue
         beside = name == BESIDE
-        x, y = [value for value, _ in found], [place + (0.24 if beside else 0.0) for _, place in found]
+        x, y = [value for value, _lane in found], [place + (0.24 if beside else 0.0) for _value, place in found]
         filled = name == "ready"
         size = 8.0 if filled else 6.5 if shape in "vxD^" else 10.0
         style: dict[str, Any] = {"color": MUTED if beside else ARMS[0], "markerfacecolor": ARMS[0] if filled else PAPER}
@@ -315,14 +318,14 @@ def _said(axes: Axes, data: Waterfall) -> None:
     for place, lane in enumerate(data.lanes):
         if "ready" in lane.moments:
             axes.annotate(
-                f"ready {quantity(lane.moments['ready'], 's')}", (lane.moments["ready"] * 1e3, place),
+                _("ready {time}", time=quantity(lane.moments["ready"], "s")), (lane.moments["ready"] * 1e3, place),
                 xytext=(0, 8), textcoords="offset points", ha="right", fontsize=9,
             )  # fmt: skip
-        absent = [short(title) for title, text in zip(data.titles, lane.texts, strict=True) if text == NOT_THERE]
+        absent = [short(title) for title, text in zip(data.titles, lane.texts, strict=True) if text == _(NOT_THERE)]
         if absent and lane.moments:
             last = axes.transAxes.inverted().transform(axes.transData.transform((1e3 * max(lane.moments.values()), 0)))
             right = last[0] < 0.7  # else the words would lie on the marks
-            said = f"not there: {', '.join(absent)}"
+            said = _("not there: {moments}", moments=", ".join(absent))
             style: dict[str, Any] = {"ha": "right" if right else "left", "va": "center", "fontsize": 8, "color": MUTED}
             axes.text(0.995 if right else 0.005, place, said, transform=edge, **style)
 
@@ -349,7 +352,7 @@ def _strip(axes: Axes, data: Strip) -> None:
         )  # fmt: skip
         _interval(axes, place + 0.3, series)
         if series.censored:
-            said = f"{series.censored} timed out"
+            said = _("{n} timed out", n=series.censored)
             axes.text(0.995, place - 0.3, said, transform=_edge(axes), ha="right", va="center", fontsize=8, color=MUTED)
 
 
@@ -374,9 +377,9 @@ def _order(axes: Axes, data: Strip) -> None:
     axes.axhline(1.0, color=MUTED, linewidth=0.8, zorder=1)
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.95), max(high, 1.05))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
-    axes.set_xlabel("place of the trial in the run")
-    axes.set_ylabel("of the arm's median")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: _("{number} %", number=f"{100 * value:.4g}")))
+    axes.set_xlabel(_("place of the trial in the run"))
+    axes.set_ylabel(_("of the arm's median"))
     axes.grid(axis="y")
     axes.tick_params(axis="y", length=0, labelcolor=MUTED)
     _legend(axes)

@@ -10,8 +10,9 @@ from urllib.parse import quote
 
 from tare_bench.analysis import Analysis
 
-from .language import current, translations
+from .language import N_, _, current, translations
 from .view import Page, view
+from .view_charts import Strip, Sweep
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -36,24 +37,35 @@ def render_html(analysis: Analysis) -> str:
         page=page,
         language=current(),
         icon=_icon(page),
-        waterfall_svg=drawn(figures.waterfall_svg, falls, "Boot milestones of every arm") if falls else "",
-        forest_svg=drawn(figures.forest_svg, page.forest, "Every rate compared with the baseline's")
+        waterfall_svg=drawn(figures.waterfall_svg, falls, _("Boot milestones of every arm")) if falls else "",
+        forest_svg=drawn(figures.forest_svg, page.forest, _("Every rate compared with the baseline's"))
         if page.forest
         else "",
         sweep_svgs={
-            sweep.id: drawn(figures.sweep_svg, sweep, f"{sweep.title} over {sweep.parameter}, {sweep.unit}")
+            sweep.id: drawn(figures.sweep_svg, sweep, _over(sweep))
             for sweep in (*page.sweeps, *(page.storms.charts if page.storms else ()))
         },
         strip_svgs={
-            strip.id: drawn(figures.strip_svg, strip, f"Every value: {strip.title}, {strip.unit}")
+            strip.id: drawn(figures.strip_svg, strip, _titled(_EVERY, strip))
             for strip in page.strips
         },
         order_svgs={
-            strip.id: drawn(figures.order_svg, strip, f"Values in run order: {strip.title}, {strip.unit}")
+            strip.id: drawn(figures.order_svg, strip, _titled(_IN_ORDER, strip))
             for strip in page.strips
         },
         csv_url=_data_url("text/csv;charset=utf-8", page.method.csv) if page.method.csv else "",
     )  # fmt: skip
+
+
+_EVERY, _IN_ORDER = N_("Every value: {metric}, {unit}"), N_("Values in run order: {metric}, {unit}")
+
+
+def _titled(words: str, strip: Strip) -> str:
+    return _(words, metric=strip.title, unit=strip.unit)
+
+
+def _over(sweep: Sweep) -> str:
+    return _("{metric} over {parameter}, {unit}", metric=sweep.title, parameter=sweep.parameter, unit=sweep.unit)
 
 
 def _environment() -> Environment:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from tare_bench.analysis import Analysis
 from tare_bench.audit import Audit
+from tare_bench.compare import Verdict
 
+from .language import _, ngettext
 from .view_audit import AuditView, audit_line, audit_view
 from .view_charts import Forest, Strip, Sweep, Waterfall, forest, strips, sweeps, waterfall
 from .view_format import count, one_line
@@ -15,8 +17,8 @@ from .view_method import KVM_EVIDENCE, Facts, Method, NoticeView, facts_tables, 
 from .view_seed import SeedTable, seed_table
 from .view_storms import Storms, storms
 from .view_tables import Table, tables
-from .view_trust import Trust, trust, twin_words
-from .view_words import EMULATED, SIMULATED, arm_label, headline, verdict_counts
+from .view_trust import Trust, trust, twin_words, twins_differ
+from .view_words import EMULATED, SIMULATED, VERDICT_WORDS, arm_label, headline, verdict_counts
 
 __all__ = ["KVM_EVIDENCE", "Badge", "Page", "headline", "view"]
 
@@ -64,7 +66,7 @@ class Page:
     proof: Trust
 
 
-_COUNTED = (
+_COUNTED: tuple[tuple[Verdict, str, str], ...] = (
     ("slower/larger", "worse", "◆"),
     ("faster/smaller", "better", "●"),
     ("equivalent", "same", "■"),
@@ -80,13 +82,13 @@ def view(analysis: Analysis) -> Page:
     return Page(
         title=_title(analysis, counts),
         mark=counts[0].kind if counts else "none",
-        count=counts[0].text.partition(" ")[0] if counts else "–",
+        count=str(next(iter(_found(analysis).values()), "–")),
         run=one_line(analysis.run.manifest.run),
         started=one_line(analysis.run.manifest.started_at),
         answer=headline(analysis),
         counts=counts,
         trust=_trust(analysis),
-        watermark=SIMULATED if analysis.run.simulated else "",
+        watermark=_(SIMULATED) if analysis.run.simulated else "",
         seed=seed_table(analysis),
         tables=tables(analysis, frozenset(strip.id for strip in drawn)),
         memory=memory(analysis),
@@ -104,38 +106,52 @@ def view(analysis: Analysis) -> Page:
     )
 
 
-def _counts(analysis: Analysis) -> tuple[Badge, ...]:
+def _found(analysis: Analysis) -> dict[Verdict, int]:
     """How many primary comparisons have each verdict, the gravest first."""
     found = verdict_counts(analysis)
+    return {verdict: found[verdict] for verdict, _kind, _shape in _COUNTED if found.get(verdict)}
+
+
+def _counts(analysis: Analysis) -> tuple[Badge, ...]:
+    found = _found(analysis)
     return tuple(
-        Badge(kind, shape, f"{found[verdict]} {verdict}") for verdict, kind, shape in _COUNTED if found.get(verdict)
+        Badge(kind, shape, _("{n} {verdict}", n=found[verdict], verdict=_(VERDICT_WORDS[verdict])))
+        for verdict, kind, shape in _COUNTED
+        if found.get(verdict)
     )
 
 
 def _title(analysis: Analysis, counts: tuple[Badge, ...]) -> str:
     arms = " / ".join(one_line(arm.name) for arm in analysis.run.manifest.plan.arms)
-    labels = [SIMULATED] * analysis.run.simulated + [EMULATED] * bool(analysis.run.emulated)
-    marks = ", ".join(f"{badge.shape} {badge.text}" for badge in counts) or "nothing compared"
+    labels = [_(SIMULATED)] * analysis.run.simulated + [_(EMULATED)] * bool(analysis.run.emulated)
+    marks = ", ".join(f"{badge.shape} {badge.text}" for badge in counts) or _("nothing compared")
     return " · ".join([*labels, marks, arms, "Tare"])
 
 
 def _trust(analysis: Analysis) -> tuple[Badge, ...]:
     badges = [
-        Badge("alarm", "▲", f"{label}: {one_line(arm.name)}")
+        Badge("alarm", "▲", f"{_(label)}: {one_line(arm.name)}")
         for arm in analysis.run.manifest.plan.arms
         if (label := arm_label(analysis, arm.name))
     ]
     if analysis.fairness is not None:
         badges += [_fairness(audit) for audit in analysis.fairness.audits]
     if not analysis.run.finished:
-        badges.append(Badge("alarm", "▲", "interrupted"))
+        badges.append(Badge("alarm", "▲", _("interrupted")))
     failed = sum(analysis.outcomes.get(status, 0) for status in ("failed", "timeout"))
     total = sum(analysis.outcomes.values())
-    badges.append(Badge("alarm" if failed else "plain", "", f"{failed} of {count(total, 'trial')} failed"))
+    badges.append(
+        Badge(
+            "alarm" if failed else "plain",
+            "",
+            ngettext("{failed} of {n} trial failed", "{failed} of {n} trials failed", total, failed=failed),
+        )
+    )
     if words := twin_words(analysis):
-        badges.append(Badge("alarm" if "differs" in words else "plain", "▲" if "differs" in words else "", words))
+        differ = twins_differ(analysis)
+        badges.append(Badge("alarm" if differ else "plain", "▲" if differ else "", words))
     blocks = {trial.block for trial in analysis.run.trials if trial.role == "measured"}
-    badges.append(Badge("plain", "", f"{count(len(blocks), 'block')} measured"))
+    badges.append(Badge("plain", "", ngettext("{n} block measured", "{n} blocks measured", len(blocks))))
     warned = len(notices(analysis))
     if warned:
         badges.append(Badge("plain", "", count(warned, "notice")))
@@ -144,4 +160,8 @@ def _trust(analysis: Analysis) -> tuple[Badge, ...]:
 
 def _fairness(audit: Audit) -> Badge:
     alarm = audit.grade == "C"
-    return Badge("alarm" if alarm else "plain", "▲" if alarm else "", f"fairness {audit.grade}: {one_line(audit.arm)}")
+    return Badge(
+        "alarm" if alarm else "plain",
+        "▲" if alarm else "",
+        _("fairness {grade}: {arm}", grade=audit.grade, arm=one_line(audit.arm)),
+    )
