@@ -14,6 +14,7 @@ from math import exp, log
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
+from .language import _
 from .view_charts import BESIDE, MILESTONES, NOT_THERE, Forest, Line, Lot, Series, Strip, Sweep, Waterfall
 from .view_format import quantity, short
 from .view_marks import ratio_axis
@@ -167,7 +168,7 @@ def _own_ids(svg: str, name: str) -> str:
 def _lanes(axes: Axes, names: Sequence[tuple[str, str]]) -> None:
     """A lane for each arm, the first on top, its label under its name."""
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_yticks(range(len(names)), [f"{short(arm)}\n{label}" if label else short(arm) for arm, label in names])
+    axes.set_yticks(range(len(names)), [f"{short(arm)}\n{_(label)}" if label else short(arm) for arm, label in names])
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", length=3)
     axes.grid(axis="x")
@@ -179,7 +180,7 @@ def time_axis(axes: Axes, log: bool, unit: str, values: Sequence[float], narrow:
     if log:
         axes.set_xscale("log")
         log_ticks(axes.xaxis, values, narrow)
-    axes.set_xlabel(f"{unit}, logarithmic" if log else unit)
+    axes.set_xlabel(_("{unit}, logarithmic", unit=unit) if log else unit)
 
 
 def log_ticks(axis: Axis, values: Sequence[float], narrow: bool = False) -> None:
@@ -204,7 +205,7 @@ def legend(axes: Axes) -> None:
 
 def arm_in_key(arm: str, label: str) -> str:
     """An arm in a legend; matplotlib leaves a name that begins with an underscore out of it."""
-    return f"\N{ZERO WIDTH SPACE}{short(arm)} ({label})" if label else f"\N{ZERO WIDTH SPACE}{short(arm)}"
+    return f"\N{ZERO WIDTH SPACE}{short(arm)} ({_(label)})" if label else f"\N{ZERO WIDTH SPACE}{short(arm)}"
 
 
 def _forest(axes: Axes, data: Forest) -> None:
@@ -228,7 +229,7 @@ def _forest(axes: Axes, data: Forest) -> None:
 
 def _directions(axes: Axes, lots: Sequence[Lot]) -> None:
     """Which way is better, at the first row of each kind."""
-    for lower, said in ((True, "← better"), (False, "better →")):
+    for lower, said in ((True, _("← better")), (False, _("better →"))):
         first = next((place for place, lot in enumerate(lots) if lot.lower == lower), None)
         if first is not None:
             at, side = (0.005, "left") if lower else (0.995, "right")
@@ -275,7 +276,7 @@ def _ratio_axis(axes: Axes, data: Forest) -> None:
             kept.append(value)
     axes.set_xticks(sorted(kept), [f"{value:g}×" for value in sorted(kept)])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel(f"ratio to {short(data.baseline)}, logarithmic")
+    axes.set_xlabel(_("ratio to {baseline}, logarithmic", baseline=short(data.baseline)))
     axes.grid(axis="x")
     axes.set_axisbelow(True)
 
@@ -295,7 +296,7 @@ def _sweep(axes: Axes, data: Sweep) -> None:
     else:
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_ylabel(f"{data.unit}{', logarithmic' if data.log else ''}")
+    axes.set_ylabel(_("{unit}, logarithmic", unit=data.unit) if data.log else data.unit)
     axes.grid(axis="y")
     axes.tick_params(axis="y", length=0, which="both", labelcolor=MUTED)
     legend(axes)
@@ -307,7 +308,7 @@ def _line(axes: Axes, data: Sweep, line: Line, place: int) -> None:
     found = [(x, y) for x, y in zip(data.values, line.medians, strict=True) if y is not None]
     if not found:
         return
-    x, y = [x for x, _ in found], [y for _, y in found]
+    x, y = zip(*found, strict=True)
     name = arm_in_key(line.arm, line.label)
     axes.plot(x, y, marker=SHAPES[place % 6], markersize=6, linewidth=1.4, label=name, **style)
     for at, low, high in zip(data.values, line.lows, line.highs, strict=True):
@@ -324,7 +325,7 @@ def _edge(axes: Axes) -> Transform:
 
 def _waterfall(axes: Axes, data: Waterfall) -> None:
     _lanes(axes, [(lane.arm, lane.label) for lane in data.lanes])
-    time_axis(axes, data.log, "ms since the request", [x for lane in data.lanes for x in lane.moments.values()])
+    time_axis(axes, data.log, _("ms since the request"), [x for lane in data.lanes for x in lane.moments.values()])
     styles = dict(zip((*MILESTONES, BESIDE), ("|", "4", "v", "^", "o", "D", "x"), strict=True))
     names = dict(zip((*MILESTONES, BESIDE), map(short, data.titles), strict=True))
     for place, lane in enumerate(data.lanes):
@@ -336,7 +337,7 @@ def _waterfall(axes: Axes, data: Waterfall) -> None:
         if not found:
             continue
         beside = name == BESIDE
-        x, y = [value for value, _ in found], [place + (0.24 if beside else 0.0) for _, place in found]
+        x, y = [value for value, _lane in found], [place + (0.24 if beside else 0.0) for _value, place in found]
         filled = name == "ready"
         size = 8.0 if filled else 6.5 if shape in "vxD^" else 10.0
         style: dict[str, Any] = {"color": MUTED if beside else ARMS[0], "markerfacecolor": ARMS[0] if filled else PAPER}
@@ -352,14 +353,14 @@ def _said(axes: Axes, data: Waterfall) -> None:
     for place, lane in enumerate(data.lanes):
         if "ready" in lane.moments:
             axes.annotate(
-                f"ready {quantity(lane.moments['ready'], 's')}", (lane.moments["ready"] * 1e3, place),
+                _("ready {time}", time=quantity(lane.moments["ready"], "s")), (lane.moments["ready"] * 1e3, place),
                 xytext=(0, 8), textcoords="offset points", ha="right", fontsize=9,
             )  # fmt: skip
-        absent = [short(title) for title, text in zip(data.titles, lane.texts, strict=True) if text == NOT_THERE]
+        absent = [short(title) for title, text in zip(data.titles, lane.texts, strict=True) if text == _(NOT_THERE)]
         if absent and lane.moments:
             last = axes.transAxes.inverted().transform(axes.transData.transform((1e3 * max(lane.moments.values()), 0)))
             right = last[0] < 0.7  # else the words would lie on the marks
-            said = f"not there: {', '.join(absent)}"
+            said = _("not there: {moments}", moments=", ".join(absent))
             style: dict[str, Any] = {"ha": "right" if right else "left", "va": "center", "fontsize": 8, "color": MUTED}
             axes.text(0.995 if right else 0.005, place, said, transform=edge, **style)
 
@@ -386,7 +387,7 @@ def _strip(axes: Axes, data: Strip) -> None:
         )  # fmt: skip
         _interval(axes, place + 0.3, series)
         if series.censored:
-            said = f"{series.censored} timed out"
+            said = _("{n} timed out", n=series.censored)
             axes.text(0.995, place - 0.3, said, transform=_edge(axes), ha="right", va="center", fontsize=8, color=MUTED)
 
 

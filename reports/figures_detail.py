@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .figures import ARMS, LINE, MUTED, SHAPES, arm_in_key, drawn, log_ticks, thinned, time_axis
+from .language import _
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +33,7 @@ def _ecdf(axes: Axes, data: Strip) -> None:
         x, y = [ordered[index] for index in chosen], [(index + 1) / total for index in chosen]
         axes.step(x, y, where="post", color=ARMS[place % 6], linewidth=1.4)
     axes.set_ylim(0, 1.03)
-    axes.set_title("share of trials at most", loc="left", fontsize=9, color=MUTED)
+    axes.set_title(_("share of trials at most"), loc="left", fontsize=9, color=MUTED)
     _percent(axes)
 
 
@@ -47,15 +48,15 @@ def _order(axes: Axes, data: Strip) -> None:
     axes.axhline(1.0, color=MUTED, linewidth=0.8, zorder=1)
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.95), max(high, 1.05))
-    axes.set_xlabel("place of the trial in the run")
-    axes.set_title("value by its arm's median", loc="left", fontsize=9, color=MUTED)
+    axes.set_xlabel(_("place of the trial in the run"))
+    axes.set_title(_("value by its arm's median"), loc="left", fontsize=9, color=MUTED)
     _percent(axes)
 
 
 def _percent(axes: Axes) -> None:
     from matplotlib.ticker import FuncFormatter
 
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: _("{number} %", number=f"{100 * value:.4g}")))
     axes.grid(axis="y")
     axes.tick_params(axis="y", length=0, labelcolor=MUTED)
 
@@ -77,10 +78,12 @@ def _pairs(axes: Axes, data: Detail) -> None:
     if data.ratio:
         axes.set_yscale("log")
         log_ticks(axes.yaxis, [*effects, 1.0])
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}{'×' if data.ratio else ''}"))
-    axes.set_xlabel("block")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}{'×' if data.ratio else ''}"))
+    axes.set_xlabel(_("block"))
     said = (
-        "ratio to the baseline, by block" if data.ratio else f"difference to the baseline, by block, {data.effect_unit}"
+        _("ratio to the baseline, by block")
+        if data.ratio
+        else _("difference to the baseline, by block, {unit}", unit=data.effect_unit)
     )
     axes.set_title(said, loc="left", fontsize=9, color=MUTED)
     axes.grid(axis="y")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def history_svg(data: SeriesView) -> str:
     """One mark a run, with its interval; a line at each change point."""
     return drawn(
-        data.id, f"{data.alt}{f' ({data.label})' if data.label else ''}", 2.6, [lambda axes: _history(axes, data)]
+        data.id, f"{data.alt}{f' ({_(data.label)})' if data.label else ''}", 2.6, [lambda axes: _history(axes, data)]
     )
 
 

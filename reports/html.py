@@ -14,8 +14,9 @@ from tare_bench.across import Across
 from tare_bench.analysis import Analysis
 from tare_bench.nights import History
 
-from .language import current, translations
+from .language import N_, _, current, translations
 from .view import Page, view
+from .view_charts import Strip, Sweep
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -42,24 +43,20 @@ def render_html(analysis: Analysis, across: Across | None = None, history: Histo
         page=page,
         language=current(),
         icon=_icon(page),
-        waterfall_svg=drawn(figures.waterfall_svg, falls, "Boot milestones of every arm") if falls else "",
-        forest_svg=drawn(figures.forest_svg, page.forest, "Every ratio to the baseline")
+        waterfall_svg=drawn(figures.waterfall_svg, falls, _("Boot milestones of every arm")) if falls else "",
+        forest_svg=drawn(figures.forest_svg, page.forest, _("Every ratio to the baseline"))
         if page.forest
         else "",
         sweep_svgs={
-            sweep.id: drawn(figures.sweep_svg, sweep, f"{sweep.title} over {sweep.parameter}, {sweep.unit}")
+            sweep.id: drawn(figures.sweep_svg, sweep, _over(sweep))
             for sweep in (*page.sweeps, *(page.storms.charts if page.storms else ()))
         },
         strip_svgs={
-            each.strip.id: drawn(figures.strip_svg, each.strip, f"Every value: {each.strip.title}, {each.strip.unit}")
+            each.strip.id: drawn(figures.strip_svg, each.strip, _titled(_EVERY, each.strip))
             for each in page.details
         },
         detail_svgs={
-            each.strip.id: drawn(
-                figures_detail.detail_svg,
-                each,
-                f"{each.strip.title}, {each.strip.unit}: shares of trials, run order, and pairs block by block",
-            )
+            each.strip.id: drawn(figures_detail.detail_svg, each, _titled(_CLOSER, each.strip))
             for each in page.details
         },
         history_svgs={
@@ -71,6 +68,20 @@ def render_html(analysis: Analysis, across: Across | None = None, history: Histo
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         csv_url=_data_url("text/csv;charset=utf-8", page.method.csv) if page.method.csv else "",
     )  # fmt: skip
+
+
+_EVERY, _CLOSER = (
+    N_("Every value: {metric}, {unit}"),
+    N_("{metric}, {unit}: shares of trials, run order, and pairs block by block"),
+)
+
+
+def _titled(words: str, strip: Strip) -> str:
+    return _(words, metric=strip.title, unit=strip.unit)
+
+
+def _over(sweep: Sweep) -> str:
+    return _("{metric} over {parameter}, {unit}", metric=sweep.title, parameter=sweep.parameter, unit=sweep.unit)
 
 
 def _environment() -> Environment:

@@ -69,6 +69,11 @@ def N_(text: str) -> str:  # noqa: N802 - gettext's own name for it
     return text
 
 
+def NN_(one: str, many: str) -> tuple[str, str]:  # noqa: N802 - as above
+    """The same for the two texts that `ngettext` takes."""
+    return one, many
+
+
 def _(text: str, **values: object) -> str:
     """A text in the current language, with its `{placeholders}` filled in."""
     found = translations().gettext(text) if text else text

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tare_bench.analysis import Analysis
 
+from .language import N_, _
 from .view import Badge, Page, view
 from .view_cells import TableCell
 from .view_memory import SheetView
@@ -33,7 +34,7 @@ def render_terminal(analysis: Analysis, console: Console, *, whole: bool = True)
 
     page = view(analysis)
     if page.watermark:
-        console.print(Text(f"{page.watermark}: nothing was measured", style="bold red reverse"))
+        console.print(Text(_("{label}: nothing was measured", label=page.watermark), style="bold red reverse"))
     for place, sentence in enumerate(page.answer):
         console.print(Text(sentence, style="bold" if place == 0 else ""))
     console.print(_badges(page))
@@ -46,14 +47,14 @@ def render_terminal(analysis: Analysis, console: Console, *, whole: bool = True)
         console.print()
         console.print(_sheet(sheet))
     if not whole:
-        console.print(Text(_LEFT_OUT, style="dim"))
+        console.print(Text(_(_LEFT_OUT), style="dim"))
     told = any(table.alerts for table in page.tables) and not whole
     for notice in page.notices:
         if not (told and notice.code == OUT_OF_TIME):
             console.print(_notice(notice))
 
 
-_LEFT_OUT = "Other moments, other kinds of memory and the host's CPU time for each unit of work are on the page."
+_LEFT_OUT = N_("Other moments, other kinds of memory and the host's CPU time for each unit of work are on the page.")
 
 
 def _print_table(console: Console, table: Table, *, whole: bool) -> None:
@@ -65,9 +66,8 @@ def _print_table(console: Console, table: Table, *, whole: bool) -> None:
     rows = [row for row in table.rows if whole or row.lead]
     if rows:
         console.print(_table(table, rows))
-        for note in table.notes:
-            if note.startswith(("Not enough data", "Measurement floor")) and (whole or table.id != "weight"):
-                console.print(Text(note, style="dim"))
+        for note in table.brief if whole or table.id != "weight" else ():
+            console.print(Text(note, style="dim"))
 
 
 def _sheet(sheet: SheetView) -> RichTable:
@@ -76,10 +76,11 @@ def _sheet(sheet: SheetView) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    title = Text(f"Memory sheet of {sheet.arm}{f' ({sheet.label})' if sheet.label else ''}. {sheet.lede}")
+    name = f"{sheet.arm} ({_(sheet.label)})" if sheet.label else sheet.arm
+    title = Text(_("Memory sheet of {arm}. {lede}", arm=name, lede=sheet.lede))
     drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title=title, title_justify="left")
-    drawn.add_column("MiB for each instance")
-    for head in ("alone, PSS", "alone, USS", "each of many", "share"):
+    drawn.add_column(_("MiB for each instance"))
+    for head in (_("alone, PSS"), _("alone, USS"), _("each of many"), _("share")):
         drawn.add_column(head, justify="right")
     for row in sheet.rows:
         style = "" if row.kind == "term" else "bold"
@@ -103,7 +104,7 @@ def _table(table: Table, rows: list[TableRow]) -> RichTable:
     drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     drawn.add_column("")
     for column in table.columns:
-        notes = [note for note in (column.driver, "baseline" if column.baseline else "", column.label) if note]
+        notes = [note for note in (column.driver, _("baseline") if column.baseline else "", _(column.label)) if note]
         drawn.add_column(Text("\n".join([column.name, *notes])), overflow="fold")
     usual = _usual_number(table)
     for row in rows:
@@ -113,7 +114,7 @@ def _table(table: Table, rows: list[TableRow]) -> RichTable:
 
 def _usual_number(table: Table) -> str:
     """In how many blocks most cells were measured: what is said above the table is not said in each of them."""
-    found = Counter(cell.n for row in table.rows if row.lead for cell in row.cells if "blocks" in cell.n)
+    found = Counter(cell.n for row in table.rows if row.lead for cell in row.cells if cell.fewer)
     return found.most_common(1)[0][0] if found and table.alerts else ""
 
 
@@ -121,7 +122,7 @@ def _head(row: TableRow) -> Text:
     from rich.text import Text
 
     text = Text(row.title, style="bold" if row.primary else "")
-    if row.unit not in ("count", "as read"):
+    if row.unit not in (_("count"), _("as read")):
         text.append(f"\n{row.unit}, {row.better}", style="not bold dim")
     if row.detail:
         text.append(f"\n{row.detail}", style="not bold dim")
@@ -134,15 +135,15 @@ def _cell(cell: TableCell, usual: str) -> Text:
     text = Text(cell.value or cell.absent, style="" if cell.value else "dim")
     if cell.interval:
         text.append(f" ({cell.interval})", style="dim")
-    if "blocks" in cell.n and cell.n != usual:
+    if cell.fewer and cell.n != usual:
         text.append(f"\n{cell.n}", style="dim")
     if cell.effect:
         text.append(f"\n{cell.effect}")
         text.append(f" ({cell.effect_interval})" if cell.effect_interval else "", style="dim")
     if cell.verdict is not None:
         text.append(f"\n{cell.verdict.shape} {cell.verdict.word}", style=_STYLES[cell.verdict.kind])
-        label = "" if cell.label in cell.verdict.word.upper() else cell.label
-        marks = [label, "exploratory" if cell.exploratory else ""]
+        label = "" if _(cell.label) in cell.verdict.word.upper() else _(cell.label)
+        marks = [label, _("exploratory") if cell.exploratory else ""]
         text.append("".join(f" {mark}" for mark in marks if mark), style="dim")
         text.append(f"\n{cell.outlook}" if cell.outlook else "", style="dim")
     for line in cell.trouble:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from tare_bench.across import Across
 from tare_bench.analysis import Analysis
 from tare_bench.audit import Audit
+from tare_bench.compare import Verdict
 from tare_bench.nights import History
 
+from .language import _, ngettext
 from .view_across import AcrossView, across_counts, across_view, across_words
 from .view_audit import AuditView, audit_line, audit_view
 from .view_boot import SameBootView, same_boot_view
@@ -22,8 +24,8 @@ from .view_points import Detail, details
 from .view_seed import SeedTable, seed_table
 from .view_storms import Storms, storms
 from .view_tables import Table, tables
-from .view_trust import Trust, trust, twin_words
-from .view_words import EMULATED, SIMULATED, arm_label, headline, verdict_counts
+from .view_trust import Trust, trust, twin_words, twins_differ
+from .view_words import EMULATED, SIMULATED, VERDICT_WORDS, arm_label, headline, verdict_counts
 
 __all__ = ["KVM_EVIDENCE", "Badge", "Page", "answer", "headline", "view"]
 
@@ -38,6 +40,8 @@ class Badge:
     text: str
     verdict: str = ""
     """The class of the verdicts that it counts; empty where it counts none."""
+    count: str = ""
+    """How many these are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class Page:
     proof: Trust
 
 
-_COUNTED = (
+_COUNTED: tuple[tuple[Verdict, str, str], ...] = (
     ("slower/larger", "worse", "◆"),
     ("faster/smaller", "better", "●"),
     ("equivalent", "same", "■"),
@@ -97,7 +101,7 @@ def view(analysis: Analysis, across: Across | None = None, history: History | No
     return Page(
         title=_title(analysis, leading),
         mark=leading[0].kind if leading else "none",
-        count=leading[0].text.partition(" ")[0] if leading else "–",
+        count=leading[0].count if leading else "–",
         run=one_line(analysis.run.manifest.run),
         started=one_line(analysis.run.manifest.started_at),
         answer=answer(analysis, across, history),
@@ -105,7 +109,7 @@ def view(analysis: Analysis, across: Across | None = None, history: History | No
         history=history_view(history) if history else None,
         counts=counts,
         trust=_trust(analysis),
-        watermark=SIMULATED if analysis.run.simulated else "",
+        watermark=_(SIMULATED) if analysis.run.simulated else "",
         seed=seed_table(analysis),
         tables=tables(analysis, frozenset(each.strip.id for each in drawn)),
         memory=memory(analysis),
@@ -130,10 +134,16 @@ def answer(analysis: Analysis, across: Across | None = None, history: History | 
     return [*changed, *headline(analysis)]
 
 
-def _badges(found: Mapping[str, int]) -> tuple[Badge, ...]:
+def _badges(found: Mapping[Verdict, int]) -> tuple[Badge, ...]:
     """How many primary comparisons have each verdict, the gravest first."""
     return tuple(
-        Badge(kind, shape, f"{found[verdict]} {verdict}", kind)
+        Badge(
+            kind,
+            shape,
+            _("{n} {verdict}", n=found[verdict], verdict=_(VERDICT_WORDS[verdict])),
+            verdict=kind,
+            count=str(found[verdict]),
+        )
         for verdict, kind, shape in _COUNTED
         if found.get(verdict)
     )
@@ -141,28 +151,35 @@ def _badges(found: Mapping[str, int]) -> tuple[Badge, ...]:
 
 def _title(analysis: Analysis, counts: tuple[Badge, ...]) -> str:
     arms = " / ".join(one_line(arm.name) for arm in analysis.run.manifest.plan.arms)
-    labels = [SIMULATED] * analysis.run.simulated + [EMULATED] * bool(analysis.run.emulated)
-    marks = ", ".join(f"{badge.shape} {badge.text}" for badge in counts) or "nothing compared"
+    labels = [_(SIMULATED)] * analysis.run.simulated + [_(EMULATED)] * bool(analysis.run.emulated)
+    marks = ", ".join(f"{badge.shape} {badge.text}" for badge in counts) or _("nothing compared")
     return " · ".join([*labels, marks, arms, "Tare"])
 
 
 def _trust(analysis: Analysis) -> tuple[Badge, ...]:
     badges = [
-        Badge("alarm", "▲", f"{label}: {one_line(arm.name)}")
+        Badge("alarm", "▲", f"{_(label)}: {one_line(arm.name)}")
         for arm in analysis.run.manifest.plan.arms
         if (label := arm_label(analysis, arm.name))
     ]
     if analysis.fairness is not None:
         badges += [_fairness(audit) for audit in analysis.fairness.audits]
     if not analysis.run.finished:
-        badges.append(Badge("alarm", "▲", "interrupted"))
+        badges.append(Badge("alarm", "▲", _("interrupted")))
     failed = sum(analysis.outcomes.get(status, 0) for status in ("failed", "timeout"))
     total = sum(analysis.outcomes.values())
-    badges.append(Badge("alarm" if failed else "plain", "", f"{failed} of {count(total, 'trial')} failed"))
+    badges.append(
+        Badge(
+            "alarm" if failed else "plain",
+            "",
+            ngettext("{failed} of {n} trial failed", "{failed} of {n} trials failed", total, failed=failed),
+        )
+    )
     if words := twin_words(analysis):
-        badges.append(Badge("alarm" if "differs" in words else "plain", "▲" if "differs" in words else "", words))
+        differ = twins_differ(analysis)
+        badges.append(Badge("alarm" if differ else "plain", "▲" if differ else "", words))
     blocks = {trial.block for trial in analysis.run.trials if trial.role == "measured"}
-    badges.append(Badge("plain", "", f"{count(len(blocks), 'block')} measured"))
+    badges.append(Badge("plain", "", ngettext("{n} block measured", "{n} blocks measured", len(blocks))))
     warned = len(notices(analysis))
     if warned:
         badges.append(Badge("plain", "", count(warned, "notice")))
@@ -171,4 +188,8 @@ def _trust(analysis: Analysis) -> tuple[Badge, ...]:
 
 def _fairness(audit: Audit) -> Badge:
     alarm = audit.grade == "C"
-    return Badge("alarm" if alarm else "plain", "▲" if alarm else "", f"fairness {audit.grade}: {one_line(audit.arm)}")
+    return Badge(
+        "alarm" if alarm else "plain",
+        "▲" if alarm else "",
+        _("fairness {grade}: {arm}", grade=audit.grade, arm=one_line(audit.arm)),
+    )

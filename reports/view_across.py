@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tare_bench.across import Across, CellChange, FactChange
 from tare_bench.analysis import Analysis
-from tare_bench.compare import DIFFERENT, Comparison, Row
+from tare_bench.compare import DIFFERENT, Comparison, Row, Verdict
 from tare_bench.stats import Estimate
 
 from .language import _, ngettext
@@ -160,7 +160,7 @@ def _named(analysis: Analysis, row: Row) -> str:
     return title(metric, row) if metric else one_line(row.metric)
 
 
-def across_counts(found: Across) -> Mapping[str, int]:
+def across_counts(found: Across) -> Mapping[Verdict, int]:
     """How many primary cells changed in which way."""
     return Counter(cell.verdict for cell in found.cells if cell.primary)
 

@@ -7,20 +7,27 @@ from dataclasses import dataclass
 from tare_bench.analysis import Analysis
 from tare_bench.audit import GRADES, Audit, Difference, Reading
 
-from .view_format import clean, count, one_line, quantity
+from .language import N_, NN_, _, ngettext
+from .view_format import clean, one_line, quantity
+from .view_reasons import worded
 from .view_words import arm_name
 
-NO_AUDIT = (
+NO_AUDIT = N_(
     "This run has no audit: it was made without the workload audit, ended before it, or is older than it. What each "
     "side got is not known, and there is no grade. With -w audit beside the other workloads it is read."
 )
-UNKNOWN = "not read"
+UNKNOWN = N_("not read")
 _SHOWN = 6
 """How many differences a line names before it counts the rest."""
 
 _BYTES = ("Memory", "Memory, inside", "Swap")
-_READ = {"engine": "from the engine", "inside": "from inside"}
-_CAUSES = {"technology": "the technology", "axis": "a declared axis", "other": "something else", "unknown": "unknown"}
+_READ = {"engine": N_("from the engine"), "inside": N_("from inside")}
+_CAUSES = {
+    "technology": N_("the technology"),
+    "axis": N_("a declared axis"),
+    "other": N_("something else"),
+    "unknown": N_("unknown"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +73,10 @@ def audit_view(analysis: Analysis) -> AuditView:
     """The section of one run; what its texts hold is made harmless."""
     found = analysis.fairness
     if found is None:
-        return AuditView(NO_AUDIT, (), (), ())
+        return AuditView(_(NO_AUDIT), (), (), ())
     arms = [arm.name for arm in analysis.run.manifest.plan.arms]
     return AuditView(
-        missing="" if found.audits else "There is one arm only: nothing is compared, and there is no grade.",
+        missing="" if found.audits else _("There is one arm only: nothing is compared, and there is no grade."),
         grades=tuple(_grade(analysis, audit) for audit in found.audits),
         arms=tuple(arm_name(analysis, arm) for arm in arms),
         got=tuple(_got(reading, arms) for reading in found.readings),
@@ -83,38 +90,47 @@ def audit_line(analysis: Analysis) -> str:
         return ""
     audits = sorted(found.audits, key=lambda audit: audit.grade, reverse=True)
     parts = [f"{audit.grade} {arm_name(analysis, audit.arm)}{_because(audit)}" for audit in audits]
-    return f"Fairness against {arm_name(analysis, audits[0].baseline)}: {'; '.join(parts)}."
+    against = arm_name(analysis, audits[0].baseline)
+    return _("Fairness against {baseline}: {parts}.", baseline=against, parts=_("; ").join(parts))
+
+
+_EQUAL = NN_("{n} thing of {all} is equal.", "{n} things of {all} are equal.")
 
 
 def _grade(analysis: Analysis, audit: Audit) -> GradeView:
-    equal = f"{count(audit.equal, 'thing')} of {audit.equal + len(audit.differences)} "
+    equal = ngettext(*_EQUAL, audit.equal, all=audit.equal + len(audit.differences))
     return GradeView(
         arm=arm_name(analysis, audit.arm),
         baseline=arm_name(analysis, audit.baseline),
         grade=audit.grade,
         alarm=audit.grade == "C",
-        meaning=f"{GRADES[audit.grade]}{_because(audit)}. {equal}{'is' if audit.equal == 1 else 'are'} equal.",
+        meaning=f"{_(GRADES[audit.grade])}{_because(audit)}. {equal}",
         rows=tuple(map(_row, audit.differences)),
     )
 
 
 def _because(audit: Audit) -> str:
     """The differences that make the grade, by name."""
-    names = [one_line(each.what) + (" (not read)" if each.cause == "unknown" else "") for each in audit.because]
-    more = [f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+    names = [_name(each) for each in audit.because]
+    more = [_("{n} more", n=len(names) - _SHOWN)] if len(names) > _SHOWN else []
     return f" ({', '.join([*names[:_SHOWN], *more])})" if names else ""
+
+
+def _name(found: Difference) -> str:
+    what = worded(one_line(found.what))
+    return _("{what} (not read)", what=what) if found.cause == "unknown" else what
 
 
 def _row(found: Difference) -> Row:
     one, other = _apart(found.baseline, found.arm)
     axis = f": {one_line(found.axis)}" if found.axis else ""
     return Row(
-        what=one_line(found.what),
-        read=_READ[found.read],
+        what=worded(one_line(found.what)),
+        read=_(_READ[found.read]),
         baseline=_value(found.what, one),
         arm=_value(found.what, other),
-        cause=f"{_CAUSES[found.cause]}{axis}",
-        why=clean(found.why),
+        cause=f"{_(_CAUSES[found.cause])}{axis}",
+        why=worded(clean(found.why)),
         alarm=found.cause in ("other", "unknown"),
     )
 
@@ -125,16 +141,16 @@ def _apart(one: str, other: str) -> tuple[str, str]:
         return one, other
     left, right = one.splitlines(), other.splitlines()
     lines = ([each for each in mine if each not in theirs] for mine, theirs in ((left, right), (right, left)))
-    first, second = ("\n".join(each) or "nothing more" for each in lines)
+    first, second = ("\n".join(each) or _("nothing more") for each in lines)
     return first, second
 
 
 def _value(what: str, text: str) -> str:
     if what in _BYTES and text.isascii() and text.isdigit() and len(text) < 20:
         return quantity(int(text), "B")
-    return clean(text) or UNKNOWN
+    return clean(text) or _(UNKNOWN)
 
 
 def _got(reading: Reading, arms: list[str]) -> tuple[str, str, tuple[str, ...]]:
     values = tuple(_value(reading.what, reading.values.get(arm, "")) for arm in arms)
-    return one_line(reading.what), _READ[reading.read], values
+    return worded(one_line(reading.what)), _(_READ[reading.read]), values

@@ -8,6 +8,7 @@ from tare_bench.analysis import Analysis
 from tare_bench.same_boot import SameBoot, same_boot
 from tare_bench.stats import Estimate
 
+from .language import _
 from .view_format import measured, one_line
 from .view_tables import columns
 from .view_words import arm_label
@@ -55,7 +56,7 @@ def same_boot_view(analysis: Analysis) -> SameBootView | None:
     return SameBootView(
         arms=tuple((one_line(each.arm), arm_label(analysis, each.arm)) for each in found),
         rows=tuple(
-            BootRow(title=title, why=why, values=tuple(_text(each, name) for each in found))
+            BootRow(title=_(title), why=_(why), values=tuple(_text(each, name) for each in found))
             for name, title, why in _TITLES
         ),
     )
@@ -63,4 +64,4 @@ def same_boot_view(analysis: Analysis) -> SameBootView | None:
 
 def _text(each: SameBoot, name: str) -> str:
     value: Estimate | None = getattr(each, name)
-    return measured(value, "s") if value is not None else "not there"
+    return measured(value, "s") if value is not None else _("not there")

@@ -8,15 +8,17 @@ from dataclasses import dataclass, replace
 from tare_bench.compare import VERDICTS, CellSummary, Comparison
 from tare_bench.metrics import Metric
 
-from .view_format import NBSP, Unit, clean, count, number, one_line, percent, quantity, signed, span, unit_for
+from .language import N_, _, ngettext
+from .view_format import NBSP, Unit, clean, number, one_line, percent, quantity, signed, span, unit_for
 from .view_marks import Axis, Mark, mark
-from .view_words import VerdictMark, verdict_mark
+from .view_reasons import worded
+from .view_words import ENDED, VerdictMark, verdict_mark
 
 WORDS = {
-    "isolation.same_kernel": {1.0: "yes", 0.0: "no"},
-    "isolation.seccomp": {0.0: "off", 1.0: "strict", 2.0: "filter"},
+    "isolation.same_kernel": {1.0: N_("yes"), 0.0: N_("no")},
+    "isolation.seccomp": {0.0: N_("off"), 1.0: N_("strict"), 2.0: N_("filter")},
 }
-"""Codes that a reader should not have to know."""
+"""Codes that a reader should not have to know; to be translated where they are used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class TableCell:
     """Without its unit, which the row has; empty where there is none."""
     interval: str = ""
     n: str = ""
+    fewer: bool = False
+    """Whether it was measured in fewer blocks than planned; `n` says so."""
     effect: str = ""
     effect_interval: str = ""
     """Empty where there is none, or none at this level."""
@@ -77,12 +81,12 @@ class Shown:
 def table_cell(shown: Shown, head: Column, cell: CellSummary | None, compared: Comparison | None) -> TableCell:
     """One arm's cell in a row; `compared` is None for the baseline."""
     if cell is None:
-        return TableCell(arm=head.name, label=head.label, value="", absent="not run")
+        return TableCell(arm=head.name, label=head.label, value="", absent=_("not run"))
     trouble = _trouble(cell, shown.full)
     if cell.median is None:
         # Where trials went well and gave no such value, the technology has none.
         there = cell.failed + cell.timed_out + cell.skipped >= max(len(cell.tried), 1)
-        absent, trouble = ("no value", trouble) if there else ("not there", ())
+        absent, trouble = (_("no value"), trouble) if there else (_("not there"), ())
         return TableCell(arm=head.name, label=head.label, value="", absent=absent, trouble=trouble)
     found = TableCell(
         arm=head.name,
@@ -90,6 +94,7 @@ def table_cell(shown: Shown, head: Column, cell: CellSummary | None, compared: C
         value=_value(shown.metric, cell.median.value, shown.unit),
         interval=_interval(shown, cell),
         n=_how_many(shown, cell),
+        fewer=_fewer(shown, cell),
         trouble=trouble,
     )
     return found if compared is None else _with_comparison(found, shown, compared)
@@ -97,11 +102,18 @@ def table_cell(shown: Shown, head: Column, cell: CellSummary | None, compared: C
 
 def _how_many(shown: Shown, cell: CellSummary) -> str:
     """How many values, where that isn't what the table says; and in how many of its blocks it was tried at all."""
-    n, tried = len(cell.points.values), len(cell.tried) + cell.skipped
-    fewer = tried < shown.planned
-    blocks = f"{tried} of {shown.planned} blocks".replace(" ", NBSP) if fewer else ""
+    n, tried, fewer = len(cell.points.values), _tried(cell), _fewer(shown, cell)
+    blocks = _("{n} of {planned} blocks", n=tried, planned=shown.planned).replace(" ", NBSP) if fewer else ""
     values = "" if n == (tried if fewer else shown.usual) else f"n{NBSP}={NBSP}{n}"
     return ", ".join(filter(None, (blocks, values)))
+
+
+def _tried(cell: CellSummary) -> int:
+    return len(cell.tried) + cell.skipped
+
+
+def _fewer(shown: Shown, cell: CellSummary) -> bool:
+    return _tried(cell) < shown.planned
 
 
 def _interval(shown: Shown, cell: CellSummary) -> str:
@@ -117,17 +129,17 @@ def _interval(shown: Shown, cell: CellSummary) -> str:
 def _value(metric: Metric, value: float, unit: Unit) -> str:
     """A count is shown whole; a time that is infinite timed out, and so did a rate that is below every other."""
     if math.isinf(value):
-        return "timed out"
+        return _("timed out")
     if value in WORDS.get(metric.name, {}):
-        return WORDS[metric.name][value]
+        return _(WORDS[metric.name][value])
     if metric.unit == "1" and float(value).is_integer() and abs(value) < 1e15:
         return f"{value:.0f}"
     return number(value / unit.size)
 
 
 def _trouble(cell: CellSummary, full: bool) -> tuple[str, ...]:
-    counts = ((cell.failed, "failed"), (cell.timed_out, "timed out"), (cell.skipped, "skipped"))
-    said = ", ".join(f"{count(n, 'trial')} {what}" for n, what in counts if n)
+    counts = ((cell.failed, "failed"), (cell.timed_out, "timeout"), (cell.skipped, "skipped"))
+    said = ", ".join(ngettext(*ENDED[status], n) for n, status in counts if n)
     reasons = [clean(reason) for reason in cell.reasons[:3]] if full else []
     return (said, *reasons) if said else ()
 
@@ -167,18 +179,20 @@ def effect_text(metric: Metric, item: Comparison) -> tuple[str, str]:
     value = item.effect.value / unit.size
     interval = span(item.effect.low, item.effect.high, unit.size)
     if not item.effect.value:
-        return "the same", f"{interval} {unit.symbol}".strip() if interval else ""
+        return _("the same"), f"{interval} {unit.symbol}".strip() if interval else ""
     return f"{signed(value)} {unit.symbol}".strip(), interval
 
 
 def _outlook(item: Comparison) -> str:
     if item.verdict == "undecided" and item.needed:
-        return f"needs about {count(item.needed, 'pair')}; has {item.pairs}"
-    return "" if item.verdict == "not compared: emulated" else one_line(item.reason)
+        return ngettext(
+            "needs about {n} pair; has {pairs}", "needs about {n} pairs; has {pairs}", item.needed, pairs=item.pairs
+        )
+    return "" if item.verdict == "not compared: emulated" else worded(one_line(item.reason))
 
 
 def region_text(metric: Metric) -> str:
     """The difference that does not matter, in words."""
     if metric.scale == "exact":
-        return "compared as such"
+        return _("compared as such")
     return percent(metric.region) if metric.scale == "ratio" else quantity(metric.region, metric.unit)

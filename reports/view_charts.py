@@ -10,11 +10,12 @@ from tare_bench.compare import CellSummary, Comparison, Row
 from tare_bench.metrics import Metric
 from tare_bench.stats import Estimate
 
+from .language import N_, _, ngettext
 from .view_cells import Column
-from .view_format import count, identifier, measured, number, one_line, span, unit_for
+from .view_format import identifier, measured, number, one_line, span, unit_for
 from .view_labels import COST, is_throughput, parameters, swept, title
 from .view_tables import BETTER, columns, row_id, strip_id
-from .view_words import arm_label, verdict_mark
+from .view_words import ENDED, arm_label, verdict_mark
 
 MILESTONES = ("created", "started", "kernel", "init", "ready", "first_command")
 """In their order in an instance's life; `start_returned` is drawn beside them, since it may come after ready."""
@@ -23,7 +24,7 @@ MAX_STRIPS = 16
 """A page that draws more is too heavy to be mailed; every value is in its data all the same."""
 MAX_LOTS = 60
 """A picture of more is no picture."""
-NOT_THERE = "not there"
+NOT_THERE = N_("not there")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +156,10 @@ def waterfall(analysis: Analysis) -> Waterfall | None:
 
 
 def _title(analysis: Analysis, name: str) -> str:
-    known = {"boot.kernel": "Kernel speaks", "boot.init": "Init runs"}
+    known = {"boot.kernel": N_("Kernel speaks"), "boot.init": N_("Init runs")}
     metric = analysis.metrics.get(name)
-    return one_line(metric.title) if metric else known.get(name, name.partition(".")[2].replace("_", " ").capitalize())
+    plain = name.partition(".")[2].replace("_", " ").capitalize()
+    return _(one_line(metric.title) if metric else known.get(name, plain))
 
 
 def _lane(analysis: Analysis, arm: str, names: list[str], params: str) -> Lane:
@@ -166,7 +168,7 @@ def _lane(analysis: Analysis, arm: str, names: list[str], params: str) -> Lane:
     for name in names:
         cell = analysis.cell(Row(metric=name, workload="boot", params=params), arm)
         if cell is None or cell.median is None or not math.isfinite(cell.median.value):
-            texts.append(NOT_THERE)
+            texts.append(_(NOT_THERE))
         else:
             moments[name.partition(".")[2]] = cell.median.value
             texts.append(measured(cell.median, "s"))
@@ -219,11 +221,11 @@ def _lot(analysis: Analysis, row: Row, arms: list[str]) -> Lot | None:
 def _ratio(metric: Metric, item: Comparison | None) -> Ratio:
     verdict = verdict_mark(metric, item) if item else None
     if item is None or item.effect is None or verdict is None:
-        return Ratio(effect=None, kind="none", text=verdict.word if verdict else "no value")
+        return Ratio(effect=None, kind="none", text=verdict.word if verdict else _("no value"))
     interval = span(item.effect.low, item.effect.high)
     value = f"{number(item.effect.value)}×{f' ({interval})' if interval else ''}"
-    exploratory = "" if item.primary or verdict.kind == "none" else ", exploratory"
-    return Ratio(effect=item.effect, kind=verdict.kind, text=f"{value}, {verdict.word}{exploratory}")
+    exploratory = [] if item.primary or verdict.kind == "none" else [_("exploratory")]
+    return Ratio(effect=item.effect, kind=verdict.kind, text=", ".join([value, verdict.word, *exploratory]))
 
 
 def sweeps(analysis: Analysis) -> list[Sweep]:
@@ -245,12 +247,12 @@ def sweep(analysis: Analysis, rows: list[Row], key: str) -> Sweep:
     unit = unit_for(metric.unit, finite)
     return Sweep(
         id=identifier("sweep", metric.name),
-        title=one_line(metric.title),
-        parameter=one_line(key.replace("_", " ")),
+        title=_(one_line(metric.title)),
+        parameter=_(one_line(key.replace("_", " "))),
         values=tuple(float(parameters(row)[key]) for row in rows),
         names=tuple(one_line(parameters(row)[key]) for row in rows),
-        unit=unit.symbol or "count",
-        better=BETTER[metric.better],
+        unit=unit.symbol or _("count"),
+        better=_(BETTER[metric.better]),
         log=_wide(finite),
         lines=tuple(_line(head, found, unit.size) for head, found in cells.items()),
     )
@@ -264,7 +266,7 @@ def _line(head: Column, cells: list[CellSummary | None], size: float) -> Line:
         medians=tuple(_scaled(each.value if each else None, size) for each in found),
         lows=tuple(_scaled(each.low if each else None, size) for each in found),
         highs=tuple(_scaled(each.high if each else None, size) for each in found),
-        texts=tuple(_text(cell, size, 0) if cell else "not run" for cell in cells),
+        texts=tuple(_text(cell, size, 0) if cell else _("not run") for cell in cells),
     )
 
 
@@ -282,8 +284,8 @@ def strip(analysis: Analysis, row: Row) -> Strip:
         id=strip_id(row),
         row_id=row_id(row),
         title=title(metric, row),
-        unit=unit.symbol or "count",
-        better=BETTER[metric.better],
+        unit=unit.symbol or _("count"),
+        better=_(BETTER[metric.better]),
         log=_wide(finite),
         series=tuple(_series(analysis, cell, unit.size) for cell in cells),
     )
@@ -309,8 +311,8 @@ def _series(analysis: Analysis, cell: CellSummary, size: float) -> Series:
 
 def _text(cell: CellSummary, size: float, censored: int) -> str:
     if cell.median is None:
-        return "no value"
+        return _("no value")
     interval = span(cell.median.low, cell.median.high, size)
-    late = f", {count(censored, 'trial')} timed out" if censored else ""
-    median = number(cell.median.value / size) if math.isfinite(cell.median.value) else "timed out"
+    late = f", {ngettext(*ENDED['timeout'], censored)}" if censored else ""
+    median = number(cell.median.value / size) if math.isfinite(cell.median.value) else _("timed out")
     return f"{median}{f' ({interval})' if interval else ''}, n = {len(cell.points.values)}{late}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tare_bench.analysis import Analysis
 
+from .language import _
 from .view_format import one_line
+from .view_reasons import worded
 
 
 def stopped(analysis: Analysis) -> list[str]:
@@ -13,4 +15,7 @@ def stopped(analysis: Analysis) -> list[str]:
     for trial in analysis.run.trials:
         if trial.cell.workload == "density" and (why := trial.facts.get("stopped")):
             found.setdefault(trial.cell.arm, {})[why] = None
-    return [f"{one_line(arm)}: filled up to {one_line('; '.join(why))}." for arm, why in found.items()]
+    return [
+        _("{arm}: filled up to {why}.", arm=one_line(arm), why="; ".join(worded(one_line(each)) for each in why))
+        for arm, why in found.items()
+    ]

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from tare_bench.model import Scalar
 from tare_bench.stats import Estimate
 
+from .language import _, ngettext
+
 NBSP = "\N{NO-BREAK SPACE}"
 NARROW = "\N{NARROW NO-BREAK SPACE}"
 
@@ -66,7 +68,7 @@ def unit_for(unit: str, values: Iterable[float]) -> Unit:
 def number(value: float) -> str:
     """Three significant digits; a narrow space between thousands from 10 000."""
     if math.isnan(value):
-        return "not a number"
+        return _("not a number")
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     if value == 0:
@@ -92,7 +94,7 @@ def span(low: float | None, high: float | None, size: float = 1.0) -> str:
     """`2.90 to 3.90`; empty where there is no interval."""
     if low is None or high is None:
         return ""
-    return f"{number(low / size)} to {number(high / size)}"
+    return _("{low} to {high}", low=number(low / size), high=number(high / size))
 
 
 def signed(value: float) -> str:
@@ -110,12 +112,12 @@ def measured(found: Estimate, unit: str) -> str:
 
 def percent(share: float) -> str:
     """`97.5 %`."""
-    return f"{100 * share:.3g}{NARROW}%"
+    return _("{number}\u202f%", number=f"{100 * share:.3g}")
 
 
 def count(n: int, one: str, many: str | None = None) -> str:
-    """`1 trial`, `2 trials`."""
-    return f"{n} {one if n == 1 else many or one + 's'}"
+    """`1 trial`, `2 trials`: in the catalogues as `{n} trial`."""
+    return ngettext(f"{{n}} {one}", f"{{n}} {many or one + 's'}", n)
 
 
 def identifier(*parts: Scalar) -> str:

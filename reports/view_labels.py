@@ -11,10 +11,13 @@ from tare_bench.compare import Row
 from tare_bench.metrics import Metric
 from tare_bench.model import Scalar
 
+from .language import N_, _
 from .view_format import NBSP, count, one_line, quantity
 
 COST = ".host_cpu"
 """How the name of a metric ends that says what a unit of a workload's work costs the host."""
+COST_TITLE = "Host CPU for each "
+"""How its title begins."""
 
 
 _GROUPS = {
@@ -57,14 +60,14 @@ def _size(value: Scalar) -> str:
 
 _WORDS: dict[str, Callable[[Scalar], str]] = {
     "operation": lambda value: str(value).upper(),
-    "threads": lambda value: "all vCPUs" if value == "all" else count(int(value), "thread"),
+    "threads": lambda value: _("all vCPUs") if value == "all" else count(int(value), "thread"),
     "block_size": _size,
     "written": _size,
-    "depth": lambda value: f"depth{NBSP}{int(value)}",
+    "depth": lambda value: _("depth\u00a0{n}", n=int(value)),
     "connections": lambda value: count(int(value), "connection"),
-    "parallel": lambda value: f"{int(value)}{NBSP}at once",
-    "most": lambda value: f"up to {int(value)}",
-    "max_instances": lambda value: f"at most{NBSP}{int(value)}",
+    "parallel": lambda value: _("{n}\u00a0at once", n=int(value)),
+    "most": lambda value: _("up to {n}", n=int(value)),
+    "max_instances": lambda value: _("at most\u00a0{n}", n=int(value)),
 }
 """In the order in which they are said."""
 
@@ -92,8 +95,8 @@ def title(metric: Metric, row: Row) -> str:
 
 def _split(metric: Metric) -> tuple[str, str]:
     """The title, and what stands in brackets at its end."""
-    whole = one_line(metric.title)
-    found = re.fullmatch(r"(.+?)( \([^()]*\))", whole)
+    whole = _(one_line(metric.title))
+    found = re.fullmatch(r"(.+?)( ?\([^()]*\))", whole)
     return (found[1], found[2]) if found else (whole, "")
 
 
@@ -124,15 +127,20 @@ def _cells(analysis: Analysis, name: str, rows: list[Row]) -> str:
         return said
     key = swept(rows)
     if not key:
-        each = [" and ".join(parameter_words(row, said)) for row in rows]
-        return f"{said} at {joined(each)}"
+        each = [joined(parameter_words(row, said)) for row in rows]
+        return _("{metric} at {parameters}", metric=said, parameters=joined(each))
     values = [parameters(row)[key] for row in rows]
-    *first, last = [_word(key, value) for value in values]
-    noun = last.partition(" ")[2]
-    short = [word.removesuffix(noun).removesuffix(noun.removesuffix("s")).strip() if noun else word for word in first]
-    return f"{said} at {joined([*short, last])}"
+    if key in _SEVERAL:
+        words = _(_SEVERAL[key], values=joined([one_line(value) for value in values]))
+    else:
+        words = joined([_word(key, value) for value in values])
+    return _("{metric} at {parameters}", metric=said, parameters=words)
+
+
+_SEVERAL = {"connections": N_("{values} connections"), "threads": N_("{values} threads")}
+"""Parameters whose word is said once for all of their values."""
 
 
 def joined(words: Sequence[str]) -> str:
     """`a, b and c`."""
-    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+    return _("{first} and {last}", first=", ".join(words[:-1]), last=words[-1]) if len(words) > 1 else "".join(words)

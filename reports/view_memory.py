@@ -9,8 +9,10 @@ from tare_bench.analysis import Analysis
 from tare_bench.reconcile import Line, Sheet
 from tare_bench.stats import Estimate
 
-from .view_format import count, identifier, number, one_line, percent, quantity, span
+from .language import _, ngettext
+from .view_format import identifier, number, one_line, percent, quantity, span
 from .view_labels import joined
+from .view_reasons import worded
 from .view_words import EMULATED, arm_label
 
 MIB = 1 << 20
@@ -90,10 +92,10 @@ def _view(sheet: Sheet, label: str) -> SheetView:
         lede=" ".join(_sentences(sheet, label)),
         rows=tuple(_row(line, taken) for line in sheet.lines),
         beside=tuple(
-            BesideRow(one_line(each.title), mib(each.value), mib(each.difference, sign=True), each.why)
+            BesideRow(_(one_line(each.title)), mib(each.value), mib(each.difference, sign=True), worded(each.why))
             for each in sheet.beside
         ),
-        settings=tuple((one_line(key), one_line(value)) for key, value in sheet.settings.items()),
+        settings=tuple((_(one_line(key)), worded(one_line(value))) for key, value in sheet.settings.items()),
         ramps=_ramps(sheet),
     )
 
@@ -108,7 +110,8 @@ def mib(value: float | None, *, sign: bool = False) -> str:
 
 def _row(line: Line, taken: float | None) -> SheetRow:
     share = _share(line.each / taken) if line.each is not None and taken else ""
-    return SheetRow(line.title, line.kind, mib(line.alone), mib(line.private), mib(line.each), share, line.why)
+    numbers = (mib(line.alone), mib(line.private), mib(line.each), share)
+    return SheetRow(_(line.title), line.kind, *numbers, worded(line.why))
 
 
 def _estimate(found: Estimate) -> str:
@@ -122,20 +125,28 @@ def _share(share: float) -> str:
 
 def _sentences(sheet: Sheet, label: str) -> list[str]:
     size = quantity(sheet.given, "B")
-    given = f"whole size {size}, its kernel included" if sheet.guest else f"limit {size}"
-    said = [f"Memory of each instance: {given}."]
+    if sheet.guest:
+        said = [_("Memory of each instance: whole size {size}, its kernel included.", size=size)]
+    else:
+        said = [_("Memory of each instance: limit {size}.", size=size)]
     if sheet.slope is None:
-        return [*said, "What it takes of the host was not measured: workload memory-ramp."]
-    ramps = count(sheet.slope.n, "ramp")
-    said.append(f"One more idle instance takes {_estimate(sheet.slope)} of the host, by {ramps}.")
+        return [*said, _("What it takes of the host was not measured: workload memory-ramp.")]
+    said.append(
+        ngettext(
+            "One more idle instance takes {value} of the host, by {n} ramp.",
+            "One more idle instance takes {value} of the host, by {n} ramps.",
+            sheet.slope.n,
+            value=_estimate(sheet.slope),
+        )
+    )
     if sheet.steadied is not None and sheet.steadied.n == sheet.slope.n:
-        said.append(f"Less what other programs took meanwhile: {_estimate(sheet.steadied)}.")
+        said.append(_("Less what other programs took meanwhile: {value}.", value=_estimate(sheet.steadied)))
     if sheet.unexplained:
-        said.append(f"{_share(sheet.unexplained)} of it is explained by no row.")
+        said.append(_("{share} of it is explained by no row.", share=_share(sheet.unexplained)))
     elif sheet.unexplained is not None:
-        said.append("What no row explains is less than can be told.")
+        said.append(_("What no row explains is less than can be told."))
     if label == EMULATED:
-        said.append("The emulator's own share is in it: it says nothing about a guest that runs on KVM.")
+        said.append(_("The emulator's own share is in it: it says nothing about a guest that runs on KVM."))
     return said
 
 
@@ -160,5 +171,9 @@ def _ramps(sheet: Sheet) -> Ramps | None:
         lines=lines,
         across=tuple(Tick(x(instances), str(instances)) for instances in numbers),
         down=tuple(Tick(y(change), f"{number(change / MIB)} MiB") for change in (0.0, least)),
-        alt=f"Change of the host's available memory over {joined(counts)} instances of {one_line(sheet.arm)}",
+        alt=_(
+            "Change of the host's available memory over {numbers} instances of {arm}",
+            numbers=joined(counts),
+            arm=one_line(sheet.arm),
+        ),
     )

@@ -10,15 +10,16 @@ from tare_bench import pressure
 from tare_bench.analysis import Analysis
 from tare_bench.compare import Row
 from tare_bench.metrics import FLOOR, RESIDENT, Metric
-from tare_bench.model import Arm, Notice, Plan, Trial, WorkloadPlan, canonical
+from tare_bench.model import Arm, Notice, Plan, Spec, Trial, WorkloadPlan, canonical
 
+from .language import N_, _
 from .view_cells import region_text
 from .view_format import clean, count, identifier, measured, one_line, quantity
-from .view_labels import COST, group_of, parameter_words
+from .view_labels import COST, COST_TITLE, group_of, parameter_words
 from .view_tables import BETTER
-from .view_words import COLD, EMULATED, arm_name
+from .view_words import COLD, arm_name
 
-KVM_EVIDENCE = "The KVM path is shown by a boot sector only."
+KVM_EVIDENCE = N_("The KVM path is shown by a boot sector only.")
 """How far the accelerated path has been tried: said wherever an arm ran on KVM."""
 
 MAX_EMBEDDED = 500_000
@@ -91,7 +92,7 @@ def method(analysis: Analysis) -> Method:
         biases=_biases(analysis),
         command=clean(analysis.run.manifest.command),
         csv=data if small else "",
-        csv_place="trials.jsonl, in the run's folder",
+        csv_place=_("trials.jsonl, in the run's folder"),
     )
 
 
@@ -99,22 +100,31 @@ def _plan(analysis: Analysis) -> Facts:
     manifest = analysis.run.manifest
     plan, rootfs = manifest.plan, manifest.rootfs
     spec = next(iter(plan.arms)).spec if plan.arms else None
-    limits = f"{spec.vcpus} vCPU, {quantity(spec.memory, 'B')}, network {spec.network}" if spec else "none"
     return (
-        ("Run", one_line(manifest.run)),
-        ("Started", one_line(manifest.started_at)),
+        (_("Run"), one_line(manifest.run)),
+        (_("Started"), one_line(manifest.started_at)),
         ("Tare", one_line(manifest.tare_version)),
-        ("Arms", "\n".join(_arm(analysis, arm) for arm in plan.arms)),
-        ("Baseline", one_line(plan.baseline)),
-        ("Blocks", _blocks(plan)),
-        ("Order", _ORDER + (f" {_ORDER_TOGETHER}" if plan.throughput_rounds else "")),
-        ("Seed of the order", str(plan.seed)),
-        ("Stopping rule", one_line(plan.stopping_rule) or "not stated"),
-        ("Each instance gets", f"{limits}: a limit for a container, the whole size of a guest, its kernel included"),
-        *((("Image in memory when asked for", resident),) if (resident := _resident(analysis)) else ()),
-        ("Boot deadline", f"{plan.boot_deadline:g} s"),
-        ("Host tuning", "asked for: see the machine's facts" if plan.tune else "none"),
-        ("Root filesystem", f"{one_line(rootfs.digest)}, {quantity(rootfs.size, 'B')}, {one_line(rootfs.recipe)}"),
+        (_("Arms"), "\n".join(_arm(analysis, arm) for arm in plan.arms)),
+        (_("Baseline"), one_line(plan.baseline)),
+        (_("Blocks"), _blocks(plan)),
+        (_("Order"), " ".join([_(_ORDER), *([_(_ORDER_TOGETHER)] if plan.throughput_rounds else [])])),
+        (_("Seed of the order"), str(plan.seed)),
+        (_("Stopping rule"), one_line(plan.stopping_rule) or _("not stated")),
+        (_("Each instance gets"), _given(spec) if spec else "–"),
+        *(((_("Image in memory when asked for"), resident),) if (resident := _resident(analysis)) else ()),
+        (_("Boot deadline"), f"{plan.boot_deadline:g} s"),
+        (_("Host tuning"), _("asked for: see the machine's facts") if plan.tune else _("none")),
+        (_("Root filesystem"), f"{one_line(rootfs.digest)}, {quantity(rootfs.size, 'B')}, {one_line(rootfs.recipe)}"),
+    )
+
+
+def _given(spec: Spec) -> str:
+    return _(
+        "{cpus} vCPU, {memory}, network {network}: a limit for a container, the whole size of a guest, its kernel "
+        "included",
+        cpus=spec.vcpus,
+        memory=quantity(spec.memory, "B"),
+        network=spec.network,
     )
 
 
@@ -128,11 +138,11 @@ def _resident(analysis: Analysis) -> str:
     return "\n".join(f"{arm_name(analysis, arm)}: {one_line(words)}" for arm, words in told.items())
 
 
-_ORDER = (
+_ORDER = N_(
     "Each block holds every arm once, in an order from the seed in which every arm follows every other equally often; "
     "an instance ends before the next one begins."
 )
-_ORDER_TOGETHER = (
+_ORDER_TOGETHER = N_(
     "In a block of throughput one instance of each arm is up; the workloads follow each other in a shuffled order, and "
     "all arms do one back to back, in an order shuffled for each."
 )
@@ -140,26 +150,35 @@ _ORDER_TOGETHER = (
 
 def _blocks(plan: Plan) -> str:
     """How many of each kind, and what became of their warm-up."""
-    least = "at least " if plan.max_rounds else ""
-    boot = f"{least}{plan.rounds} of boot after {count(plan.warmup, 'warm-up block')}"
+    least = _("at least {n}") if plan.max_rounds else "{n}"
+    boot = {"boot": least.format(n=plan.rounds), "warmup": count(plan.warmup, "warm-up block")}
     if not plan.throughput_rounds:
-        return f"{boot}, kept apart"
-    warmup = count(plan.throughput_warmup, "warm-up block")
-    then = f"then {least}{plan.throughput_rounds} of throughput after {warmup} in which the work is sized"
-    return f"{boot}, {then}; warm-ups are kept apart"
+        return _("{boot} of boot after {warmup}, kept apart", **boot)
+    return _(
+        "{boot} of boot after {warmup}, then {rates} of throughput after {sizing} in which the work is sized; warm-ups "
+        "are kept apart",
+        **boot,
+        rates=least.format(n=plan.throughput_rounds),
+        sizing=count(plan.throughput_warmup, "warm-up block"),
+    )
 
 
 def _planned(analysis: Analysis, workload: WorkloadPlan) -> Planned:
     plan, trials = analysis.run.manifest.plan, _trials_of(analysis, workload)
     row = Row(metric="", workload=workload.name, params=canonical(workload.params))
     kind = "crowds" if workload.crowd else "throughput" if workload.together else "boot"
-    times, measured = plan.times(workload), len({trial.block for trial in trials})
+    times, done = plan.times(workload), len({trial.block for trial in trials})
     return Planned(
         name=", ".join([one_line(workload.name), *parameter_words(row)]),
-        blocks=f"{times} of {kind}{f', {measured} measured' if measured < times else ''}",
+        blocks=_(_KINDS[kind], n=times)
+        if done >= times
+        else _("{blocks}, {n} measured", blocks=_(_KINDS[kind], n=times), n=done),
         work=_work(analysis, workload, trials) or "–",
         cache=_cache(trials) or "–",
     )
+
+
+_KINDS = {"boot": N_("{n} of boot"), "throughput": N_("{n} of throughput"), "crowds": N_("{n} of crowds")}
 
 
 def _trials_of(analysis: Analysis, workload: WorkloadPlan) -> list[Trial]:
@@ -174,13 +193,14 @@ def _work(analysis: Analysis, workload: WorkloadPlan, trials: list[Trial]) -> st
     """`5000 × request`: from the trials, since the warm-up sized it."""
     amounts = dict.fromkeys(one_line(trial.facts["work"]) for trial in trials if "work" in trial.facts)
     cost = analysis.metrics.get(f"{workload.name}{COST}")
-    unit = f" × {one_line(cost.title).removeprefix('Host CPU for each ')}" if cost else ""
+    # What is done is named in the title of what it costs: it is taken off there, and has a translation of its own.
+    unit = f" × {_(one_line(cost.title).removeprefix(COST_TITLE))}" if cost else ""
     return ", ".join(f"{amount}{unit}" for amount in amounts)
 
 
 def _cache(trials: list[Trial]) -> str:
     modes = dict.fromkeys(
-        "not recorded" if trial.cell.spec.cache == "auto" else trial.cell.spec.cache
+        _("not recorded") if trial.cell.spec.cache == "auto" else trial.cell.spec.cache
         for trial in trials
         if trial.cell.accelerator in ("kvm", "tcg")
     )
@@ -189,8 +209,8 @@ def _cache(trials: list[Trial]) -> str:
 
 def _arm(analysis: Analysis, arm: Arm) -> str:
     options = ", ".join(f"{one_line(key)} = {one_line(value)}" for key, value in arm.options.items())
-    driver = "" if arm.driver == arm.name else f": driver {one_line(arm.driver)}"
-    cold = f", {COLD}" if arm.spec.page_cache == "cold" else ""
+    driver = "" if arm.driver == arm.name else _(": driver {driver}", driver=one_line(arm.driver))
+    cold = f", {_(COLD)}" if arm.spec.page_cache == "cold" else ""
     return f"{arm_name(analysis, arm.name)}{driver}{cold}{f', {options}' if options else ''}"
 
 
@@ -199,7 +219,7 @@ def _order(analysis: Analysis) -> tuple[tuple[str, str], ...]:
     together = {(each.name, canonical(each.params)) for each in analysis.run.manifest.plan.workloads if each.together}
     blocks: dict[str, dict[str, dict[str, None]]] = {}
     for trial in analysis.run.trials:
-        name = f"{trial.block}" if trial.role == "measured" else f"{trial.block} (warm-up)"
+        name = f"{trial.block}" if trial.role == "measured" else _("{block} (warm-up)", block=trial.block)
         row = Row(metric="", workload=trial.cell.workload, params=canonical(trial.cell.params))
         turn = ""
         if (row.workload, row.params) in together:
@@ -218,39 +238,45 @@ def _shown(analysis: Analysis) -> list[Metric]:
 
 def definition(metric: Metric) -> Definition:
     """What a number means, as the metric itself says."""
-    scale = {"ratio": "compared as a ratio", "difference": "compared as a difference", "exact": "shown as such"}
-    parts = [f"unit {one_line(metric.unit)}", BETTER[metric.better], scale[metric.scale]]
+    scale = {
+        "ratio": _("compared as a ratio"),
+        "difference": _("compared as a difference"),
+        "exact": _("shown as such"),
+    }
+    parts = [_("unit {unit}", unit=one_line(metric.unit)), _(BETTER[metric.better]), scale[metric.scale]]
     if metric.resolution:
-        parts.append(f"resolution {quantity(metric.resolution, metric.unit)}")
+        parts.append(_("resolution {value}", value=quantity(metric.resolution, metric.unit)))
     if metric.scale != "exact" and metric.better != "neither":
-        parts.append(f"differences within {region_text(metric)} do not matter")
+        parts.append(_("differences within {region} do not matter", region=region_text(metric)))
     return Definition(
         id=identifier("metric", metric.name),
         name=one_line(metric.name),
-        title=one_line(metric.title),
-        text=clean(metric.definition),
+        title=_(one_line(metric.title)),
+        text=_(clean(metric.definition)),
         detail="; ".join(parts),
     )
 
 
-_EMULATED_BIAS = (
-    f"An {EMULATED} guest interprets every instruction. Its times say what emulation costs, not what a virtual machine "
+_EMULATED_BIAS = N_(
+    "An EMULATED guest interprets every instruction. Its times say what emulation costs, not what a virtual machine "
     "costs, and the memory of its process holds the emulator's translation cache."
 )
-_GUEST_MEMORY = (
+_GUEST_MEMORY = N_(
     "The memory of a guest is that of its virtual machine monitor; a guest's own page cache is inside it, while a "
     "container's is the host's."
 )
-_NATIVE = "native is a mount namespace with the same CPU and memory limits and no PID namespace: a floor, no isolation."
-_RATES = (
+_NATIVE = N_(
+    "native is a mount namespace with the same CPU and memory limits and no PID namespace: a floor, no isolation."
+)
+_RATES = N_(
     "Rates are by the tool's own clock inside the instance, which is held against the host's. The work is the same for "
     "every arm, sized in the warm-up on the fastest one."
 )
-_EXPLORATORY = (
+_EXPLORATORY = N_(
     "Only primary comparisons have intervals at a level that allows for their number. All others are marked "
     "exploratory: among twenty of them, one is expected to be wrong."
 )
-_ONE_MACHINE = "One machine was measured. Another processor, kernel or disk may turn a close result around."
+_ONE_MACHINE = N_("One machine was measured. Another processor, kernel or disk may turn a close result around.")
 
 
 def _biases(analysis: Analysis) -> tuple[str, ...]:
@@ -265,16 +291,19 @@ def _biases(analysis: Analysis) -> tuple[str, ...]:
         (True, _EXPLORATORY),
         (True, _ONE_MACHINE),
     )
-    return tuple(text for applies, text in known if applies)
+    return tuple(_(text) for applies, text in known if applies)
 
 
 def facts_tables(analysis: Analysis) -> tuple[tuple[str, Facts], ...]:
     """What the machine and each driver said of themselves."""
     manifest = analysis.run.manifest
     drivers = {arm.driver for arm in manifest.plan.arms}
-    named = [("Host", manifest.host), ("Host, while measured trials ran", pressure.summary(analysis.run.trials))]
-    named += [("Host, at the end", analysis.run.host_after)]
-    named += [(f"Driver {'' if name in drivers else 'of '}{name}", facts) for name, facts in manifest.drivers.items()]
+    named = [(_("Host"), manifest.host), (_("Host, while measured trials ran"), pressure.summary(analysis.run.trials))]
+    named += [(_("Host, at the end"), analysis.run.host_after)]
+    named += [
+        (_("Driver {name}", name=name) if name in drivers else _("Driver of {name}", name=name), facts)
+        for name, facts in manifest.drivers.items()
+    ]
     return tuple(
         (one_line(title), tuple((one_line(key), clean(value)) for key, value in facts.items()))
         for title, facts in named

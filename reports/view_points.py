@@ -51,6 +51,8 @@ class Detail:
     """All that is known of one row."""
 
     strip: Strip
+    lower: bool
+    """Whether lower is better."""
     ratio: bool
     pairs: tuple[PairLine, ...]
     effect_unit: str
@@ -83,6 +85,7 @@ def _detail(analysis: Analysis, row: Row, drawn: Strip) -> Detail:
     region = (1 / (1 + metric.region), 1 + metric.region) if ratio else (-metric.region / size, metric.region / size)
     return Detail(
         strip=drawn,
+        lower=metric.better == "lower",
         ratio=ratio,
         pairs=_pairs(analysis, row, cells, 1.0 if ratio else size),
         effect_unit="×" if ratio else drawn.unit,

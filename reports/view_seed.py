@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tare_bench.analysis import Analysis
 from tare_bench.stats import Estimate
 
+from .language import N_, _
 from .view_cells import WORDS, Column
 from .view_format import one_line, quantity, span, unit_for
 from .view_tables import columns, row_id
@@ -48,22 +49,35 @@ def seed_table(analysis: Analysis) -> SeedTable:
     """The five rows of the founding note, measured."""
     heads = columns(analysis)
     rows = (
-        ("isolation", "Isolation level", "a VM is a whole OS; a container shares the host's kernel", _isolation),
-        ("weight", "Weight", "a VM is heavy; a container is light", _weight),
-        ("speed", "Boot speed", "a VM takes tens of seconds to minutes; a container a few seconds", _speed),
-        ("environment", "Execution environment", "an OS in each VM; a container uses the host's kernel", _environment),
-        ("technology", "Technologies", "KVM, VirtualBox, VMware; Docker, containerd", _technology),
+        (
+            "isolation",
+            N_("Isolation level"),
+            N_("a VM is a whole OS; a container shares the host's kernel"),
+            _isolation,
+        ),
+        ("weight", N_("Weight"), N_("a VM is heavy; a container is light"), _weight),
+        ("speed", N_("Boot speed"), N_("a VM takes tens of seconds to minutes; a container a few seconds"), _speed),
+        (
+            "environment",
+            N_("Execution environment"),
+            N_("an OS in each VM; a container uses the host's kernel"),
+            _environment,
+        ),
+        ("technology", N_("Technologies"), N_("KVM, VirtualBox, VMware; Docker, containerd"), _technology),
     )
     return SeedTable(
         columns=heads,
         rows=tuple(
-            SeedRow(f"seed-{key}", title, claim, tuple(tuple(entries(analysis, head)) or _OPEN for head in heads))
+            SeedRow(
+                f"seed-{key}", _(title), _(claim), tuple(tuple(entries(analysis, head)) or (_open(),) for head in heads)
+            )
             for key, title, claim, entries in rows
         ),
     )
 
 
-_OPEN = (Entry("not measured in this run"),)
+def _open() -> Entry:
+    return Entry(_("not measured in this run"))
 
 
 def _find(analysis: Analysis, metric: str, head: Column) -> tuple[Estimate, str] | None:
@@ -89,48 +103,52 @@ def _number(analysis: Analysis, metric: str, head: Column, note: str) -> list[En
 def _isolation(analysis: Analysis, head: Column) -> list[Entry]:
     kernel = _find(analysis, "isolation.same_kernel", head)
     seccomp = _find(analysis, "isolation.seccomp", head)
-    own = {0.0: "a kernel of its own", 1.0: "shares the host's kernel"}
+    own = {0.0: _("a kernel of its own"), 1.0: _("shares the host's kernel")}
     modes = WORDS["isolation.seccomp"]
     return [
-        *([Entry(own.get(kernel[0].value, "unknown"), link=kernel[1])] if kernel else []),
-        *_number(analysis, "isolation.namespaces", head, "kinds of namespaces of its own"),
-        *_number(analysis, "isolation.host_processes", head, "host processes visible"),
-        *_number(analysis, "isolation.capabilities", head, "effective capabilities"),
-        *([Entry(modes.get(seccomp[0].value, "unknown"), "seccomp", link=seccomp[1])] if seccomp else []),
+        *([Entry(own.get(kernel[0].value, _("unknown")), link=kernel[1])] if kernel else []),
+        *_number(analysis, "isolation.namespaces", head, _("kinds of namespaces of its own")),
+        *_number(analysis, "isolation.host_processes", head, _("host processes visible")),
+        *_number(analysis, "isolation.capabilities", head, _("effective capabilities")),
+        *([Entry(_(modes.get(seccomp[0].value, "unknown")), "seccomp", link=seccomp[1])] if seccomp else []),
     ]
 
 
 def _weight(analysis: Analysis, head: Column) -> list[Entry]:
-    note = "memory, the emulator's own included" if head.label == EMULATED else "memory, idle"
+    note = _("memory, the emulator's own included") if head.label == EMULATED else _("memory, idle")
     return [
         *_number(analysis, "memory.pss", head, note),
-        *_number(analysis, "disk.instance", head, "disk, each"),
-        *_number(analysis, "disk.image", head, "image, once"),
+        *_number(analysis, "disk.instance", head, _("disk, each")),
+        *_number(analysis, "disk.image", head, _("image, once")),
     ]
 
 
 def _speed(analysis: Analysis, head: Column) -> list[Entry]:
     return [
-        *_number(analysis, "boot.ready", head, "to ready"),
-        *_number(analysis, "stop.stopped", head, "hard stop"),
+        *_number(analysis, "boot.ready", head, _("to ready")),
+        *_number(analysis, "stop.stopped", head, _("hard stop")),
     ]
 
 
 def _environment(analysis: Analysis, head: Column) -> list[Entry]:
     facts = analysis.facts.get(head.arm, {})
-    entries = [Entry(f"{note}{one_line(facts[key])}") for key, note in _FACTS.items() if facts.get(key)]
+    entries = [Entry(_(note, fact=one_line(facts[key]))) for key, note in _FACTS.items() if facts.get(key)]
     rootfs = analysis.run.manifest.rootfs
-    return [*entries, Entry(quantity(rootfs.size, "B"), "root filesystem, the same for every arm", link="method")]
+    return [*entries, Entry(quantity(rootfs.size, "B"), _("root filesystem, the same for every arm"), link="method")]
 
 
-_FACTS = {"os": "", "kernel_release": "kernel "}
+_FACTS = {"os": "{fact}", "kernel_release": N_("kernel {fact}")}
 
 
 def _technology(analysis: Analysis, head: Column) -> list[Entry]:
     manifest = analysis.run.manifest
     arm = next(arm for arm in manifest.plan.arms if arm.name == head.arm)
     accelerator = manifest.accelerators.get(head.arm, "none")
-    how = {"kvm": "accelerated by KVM", "tcg": "emulated by QEMU (TCG), without KVM", "simulated": "simulated"}
+    how = {
+        "kvm": _("accelerated by KVM"),
+        "tcg": _("emulated by QEMU (TCG), without KVM"),
+        "simulated": _("simulated"),
+    }
     entries = [Entry(one_line(arm.driver), how.get(accelerator, ""), link="facts")]
     described = list(manifest.described(arm).items())[:3]
     return [*entries, *(Entry("", f"{one_line(key)} {one_line(value)}") for key, value in described)]

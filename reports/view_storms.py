@@ -12,15 +12,16 @@ from tare_bench.compare import Row
 from tare_bench.model import Trial, canonical
 from tare_bench.tails import STARTS, Tail, tails
 
+from .language import N_, _, ngettext
 from .view_cells import Column
 from .view_charts import Sweep, sweep
-from .view_format import NBSP, count, number, unit_for
+from .view_format import NBSP, number, unit_for
 from .view_labels import parameters
 from .view_tables import columns
 
 WORKLOAD, PARALLEL = "storm", "parallel"
 RATE, READY, SLOWEST = "storm.rate", "storm.ready", "storm.slowest"
-AT_ONCE = "instances at once"
+AT_ONCE = N_("instances at once")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def storms(analysis: Analysis) -> Storms | None:
     if not by_metric[RATE]:
         return None
     charts = [
-        replace(sweep(analysis, rows, PARALLEL), parameter=AT_ONCE) for rows in by_metric.values() if len(rows) > 1
+        replace(sweep(analysis, rows, PARALLEL), parameter=_(AT_ONCE)) for rows in by_metric.values() if len(rows) > 1
     ]
     found, sizes = tails(analysis.run, READY), sorted(int(parameters(row)[PARALLEL]) for row in by_metric[RATE])
     known = any(each.value is not None for each in found.values())
@@ -79,9 +80,15 @@ def _harness(analysis: Analysis, head: Column) -> str:
     if not largest:
         return ""
     asked, late, own, took = (number(1e3 * median(values)) for values in zip(*largest, strict=True))
-    return (
-        f"{head.name}, {most} at once: asked for within {asked}{NBSP}ms, read at most {late}{NBSP}ms late; "
-        f"Tare itself computed for {own} of {took}{NBSP}ms."
+    return _(
+        "{arm}, {most} at once: asked for within {asked}\u00a0ms, read at most {late}\u00a0ms late; Tare itself "
+        "computed for {own} of {took}\u00a0ms.",
+        arm=head.name,
+        most=most,
+        asked=asked,
+        late=late,
+        own=own,
+        took=took,
     )
 
 
@@ -109,18 +116,23 @@ def _tail_row(head: Column, sizes: list[int], found: dict[tuple[str, str], Tail]
 
 def _text(tail: Tail | None) -> str:
     if tail is None:
-        return "not run"
+        return _("not run")
     if tail.value is None or tail.bound is None:
-        return f"{tail.starts} of {STARTS} starts"
+        return _("{starts} of {needed} starts", starts=tail.starts, needed=STARTS)
     unit = unit_for("s", [tail.value])
     value, bound = (f"{number(each / unit.size)}{NBSP}{unit.symbol}" for each in (tail.value, tail.bound))
-    return f"{value} (at most {bound}), n = {tail.starts}"
+    return _("{value} (at most {bound}), n = {starts}", value=value, bound=bound, starts=tail.starts)
 
 
 def _note(known: bool, most: int) -> str:
     if known:
-        return (
+        return _(
             "The 99th percentile of the single starts, pooled over all storms of a cell, with its upper bound at "
-            f"95{NBSP}%; starts of one storm depend on each other, so the bound is a little too low."
+            "95\u00a0%; starts of one storm depend on each other, so the bound is a little too low."
         )
-    return f"A 99th percentile takes {STARTS} starts; no cell has more than {count(most, 'start')}."
+    return ngettext(
+        "A 99th percentile takes {needed} starts; no cell has more than {n} start.",
+        "A 99th percentile takes {needed} starts; no cell has more than {n} starts.",
+        most,
+        needed=STARTS,
+    )

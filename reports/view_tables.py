@@ -12,11 +12,13 @@ from tare_bench.metrics import Metric
 from tare_bench.model import Arm, canonical
 from tare_bench.stats import EXPLORATORY_LEVEL
 
+from .language import N_, NN_, _, ngettext
 from .view_cells import WORDS, Column, Shown, TableCell, table_cell
 from .view_density import stopped
-from .view_format import NBSP, count, identifier, one_line, percent, unit_for
+from .view_format import identifier, one_line, percent, unit_for
 from .view_labels import COST, group_of, leads, parameter_words, title
 from .view_marks import Axis, difference_axis, ratio_axis
+from .view_reasons import worded
 from .view_trust import floor_note
 from .view_words import COLD, arm_label
 
@@ -60,17 +62,20 @@ class Table:
     """What was planned for it and not measured."""
     notes: tuple[str, ...] = ()
     """What holds for all of its cells, and what must be known of some."""
+    brief: tuple[str, ...] = ()
+    """Those of the notes that a summary gives, too."""
 
 
 GROUPS = {
-    "boot": "Boot time",
-    "storm": "Launch storms",
-    "weight": "Memory and disk",
-    "throughput": "Throughput",
-    "isolation": "Isolation",
-    "other": "Other values",
+    "boot": N_("Boot time"),
+    "storm": N_("Launch storms"),
+    "weight": N_("Memory and disk"),
+    "throughput": N_("Throughput"),
+    "isolation": N_("Isolation"),
+    "other": N_("Other values"),
 }
-BETTER = {"lower": "lower is better", "higher": "higher is better", "neither": "neither is better"}
+BETTER = {"lower": N_("lower is better"), "higher": N_("higher is better"), "neither": N_("neither is better")}
+"""As the titles above, to be translated where it is used."""
 
 
 def row_id(row: Row) -> str:
@@ -98,7 +103,7 @@ def columns(analysis: Analysis) -> tuple[Column, ...]:
 def _under(arm: Arm) -> str:
     """What its name leaves out: the driver where it has another name, and that it starts cold."""
     driver = "" if arm.driver == arm.name else one_line(arm.driver)
-    return ", ".join(filter(None, (driver, COLD if arm.spec.page_cache == "cold" else "")))
+    return ", ".join(filter(None, (driver, _(COLD) if arm.spec.page_cache == "cold" else "")))
 
 
 def tables(analysis: Analysis, drawn: frozenset[str] = frozenset()) -> list[Table]:
@@ -124,20 +129,26 @@ def _table(analysis: Analysis, group: str, rows: list[Row], drawn: frozenset[str
     compared = [item for item in analysis.comparisons if item.row in keys]
     told = tuple(_told_once(compared))
     common = _Common(columns(analysis), axis, drawn, _usual(analysis, keys), told)
+    missing, floor = _missing(common), floor_note(analysis) if group != "isolation" else ""
+    brief = (*missing, *([floor] if floor else ())) if rows else ()
     return Table(
         id=group,
-        title=GROUPS[group],
+        title=_(GROUPS[group]),
         columns=common.heads,
         rows=tuple(_row(analysis, row, common) for row in _in_order(analysis, group, rows)),
         axis=axis,
         lede=_lede(analysis, rows, axis) if rows else "",
         alerts=_alerts(analysis, group, rows),
         notes=(
-            *_notes(common, compared, floor_note(analysis) if group != "isolation" else ""),
+            *_notes(common, compared),
+            *missing,
+            *_emulated(compared),
+            *brief[len(missing) :],
             *(stopped(analysis) if group == "weight" else ()),
         )
         if rows
         else (),
+        brief=brief,
     )
 
 
@@ -157,12 +168,17 @@ def _alerts(analysis: Analysis, group: str, rows: list[Row]) -> tuple[str, ...]:
             if trial.role == "measured" and (trial.cell.workload, canonical(trial.cell.params)) in cells
         }
         if cells & touched and len(blocks) < planned:
-            found.append(
-                f"{_why_fewer(analysis)}: {len(blocks)} of {count(planned, 'planned block')} of {kind} measured."
-            )
+            found.append(f"{_why_fewer(analysis)}: {ngettext(*_FEWER[kind], planned, done=len(blocks))}")
     hints = [one_line(notice.hint) for notice in run.notices if notice.code == OUT_OF_TIME]
     return tuple([*found, *dict.fromkeys(hints)] if found and group != "other" else [])
 
+
+_FEWER = {
+    "boot": NN_("{done} of {n} planned block of boot measured.", "{done} of {n} planned blocks of boot measured."),
+    "throughput": NN_(
+        "{done} of {n} planned block of throughput measured.", "{done} of {n} planned blocks of throughput measured."
+    ),
+}
 
 OUT_OF_TIME = "out-of-time"
 """The code of the notice that names the blocks that were not started."""
@@ -170,8 +186,8 @@ OUT_OF_TIME = "out-of-time"
 
 def _why_fewer(analysis: Analysis) -> str:
     if any(notice.code == OUT_OF_TIME for notice in analysis.run.notices):
-        return "Not all of it fitted into the time"
-    return "Not all of it was measured" if analysis.run.finished else "The run was interrupted"
+        return _("Not all of it fitted into the time")
+    return _("Not all of it was measured") if analysis.run.finished else _("The run was interrupted")
 
 
 def _usual(analysis: Analysis, rows: set[Row]) -> int:
@@ -182,11 +198,16 @@ def _usual(analysis: Analysis, rows: set[Row]) -> int:
 
 def _lede(analysis: Analysis, rows: list[Row], axis: Axis | None) -> str:
     if all(analysis.metrics[row.metric].scale == "exact" for row in rows):
-        return "Counts and settings, shown as they are: there is no interval and no order."
-    what = (
-        "ratio to the baseline on one logarithmic axis" if axis else "difference to the baseline, each row on its own"
+        return _("Counts and settings, shown as they are: there is no interval and no order.")
+    if axis:
+        return _(
+            "Median with its 95\u00a0% interval; below it the ratio to the baseline on one logarithmic axis, the "
+            "shaded band being what does not matter."
+        )
+    return _(
+        "Median with its 95\u00a0% interval; below it the difference to the baseline, each row on its own, the shaded "
+        "band being what does not matter."
     )
-    return f"Median with its 95{NBSP}% interval; below it the {what}, the shaded band being what does not matter."
 
 
 def _told_once(compared: Iterable[Comparison]) -> list[str]:
@@ -195,23 +216,35 @@ def _told_once(compared: Iterable[Comparison]) -> list[str]:
     return [reason for reason, times in reasons.items() if reason and times > 2]
 
 
-def _notes(common: _Common, compared: list[Comparison], floor: str) -> tuple[str, ...]:
-    """The levels of the intervals, how many values there are, and why some are not compared: each said once."""
-    notes = [f"n = {common.usual} for each value, unless another number is given."]
+def _notes(common: _Common, compared: list[Comparison]) -> tuple[str, ...]:
+    """How many values there are, and the levels of the intervals: each said once."""
+    notes = [_("n = {n} for each value, unless another number is given.", n=common.usual)]
     levels = {item.level for item in compared if item.primary and item.scale != "exact"}
     others = any(not item.primary and item.scale != "exact" for item in compared)
+    exploratory = percent(EXPLORATORY_LEVEL)
     if others and not levels:
-        notes.append(f"Comparisons here are exploratory: their interval is at {percent(EXPLORATORY_LEVEL)}.")
-    if levels:
-        rest = f", those marked exploratory at {percent(EXPLORATORY_LEVEL)}" if others else ""
-        notes.append(f"Comparisons of primary metrics have their interval at {percent(max(levels))}{rest}.")
-    if common.told:
-        notes.append(f"Not enough data, where no other reason is given: {'. '.join(common.told)}.")
-    if any(item.verdict == "not compared: emulated" for item in compared):
-        notes.append(f"Not compared: emulated. {EMULATED_MEMORY}")
-    if floor:
-        notes.append(floor)
+        notes.append(_("Comparisons here are exploratory: their interval is at {level}.", level=exploratory))
+    elif levels and others:
+        notes.append(
+            _(
+                "Comparisons of primary metrics have their interval at {level}, those marked exploratory at {other}.",
+                level=percent(max(levels)),
+                other=exploratory,
+            )
+        )
+    elif levels:
+        notes.append(_("Comparisons of primary metrics have their interval at {level}.", level=percent(max(levels))))
     return tuple(notes)
+
+
+def _missing(common: _Common) -> tuple[str, ...]:
+    reasons = ". ".join(map(worded, common.told))
+    return (_("Not enough data, where no other reason is given: {reasons}.", reasons=reasons),) if reasons else ()
+
+
+def _emulated(compared: list[Comparison]) -> tuple[str, ...]:
+    there = any(item.verdict == "not compared: emulated" for item in compared)
+    return (_("Not compared: emulated. {why}", why=worded(EMULATED_MEMORY)),) if there else ()
 
 
 def _in_order(analysis: Analysis, group: str, rows: list[Row]) -> list[Row]:
@@ -258,10 +291,10 @@ def _row(analysis: Analysis, row: Row, common: _Common) -> TableRow:
     )
     return TableRow(
         id=row_id(row),
-        title=one_line(metric.title) if minor else title(metric, row),
+        title=_(one_line(metric.title)) if minor else title(metric, row),
         detail=_detail(row),
-        unit="as read" if row.metric in WORDS else unit.symbol or "count",
-        better=BETTER[metric.better],
+        unit=_("as read") if row.metric in WORDS else unit.symbol or _("count"),
+        better=_(BETTER[metric.better]),
         # What was planned with too few blocks to be judged is not called primary.
         primary=primary and all(item.primary for item in compared.values() if item),
         lead=lead,
@@ -293,6 +326,6 @@ def strip_id(row: Row) -> str:
 def _detail(row: Row) -> str:
     """What sets this row apart from others of the same metric."""
     own = row.metric.partition(".")[0] in (row.workload, "stop")
-    parts = [] if own else [f"in {one_line(row.workload)}"]
+    parts = [] if own else [_("in {workload}", workload=one_line(row.workload))]
     # A rate has them in its title; what it costs the host must be told apart without the row above.
     return ", ".join([*parts, *(parameter_words(row) if row.metric.endswith(COST) else [])])

@@ -10,10 +10,11 @@ from tare_bench.compare import DIFFERENT, Comparison, Row
 from tare_bench.doubts import ClockRate, aa_floor
 from tare_bench.model import Stop
 
+from .language import N_, NN_, _, ngettext
 from .view_cells import effect_text
-from .view_format import clean, count, measured, one_line, percent, quantity
+from .view_format import clean, measured, one_line, percent, quantity
 from .view_labels import title
-from .view_words import arm_name
+from .view_words import VERDICT_WORDS, arm_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,37 +52,48 @@ class Trust:
 
 
 _WHY = {
-    "different": "decided: different",
-    "equivalent": "decided: equivalent",
-    "beyond the budget": "it would take more pairs than the budget has",
-    "out of time": "the time was over",
-    "out of rounds": "the greatest number of blocks was reached",
-    "pairs lost": "too many of its pairs were lost",
+    "different": N_("decided: different"),
+    "equivalent": N_("decided: equivalent"),
+    "beyond the budget": N_("it would take more pairs than the budget has"),
+    "out of time": N_("the time was over"),
+    "out of rounds": N_("the greatest number of blocks was reached"),
+    "pairs lost": N_("too many of its pairs were lost"),
 }
+
+
+_EARLY = NN_(
+    "ending it early would have taken about {n} pair, more than the budget has",
+    "ending it early would have taken about {n} pairs, more than the budget has",
+)
+_NEEDED = NN_("{why}; a decision would take about {n} pair", "{why}; a decision would take about {n} pairs")
 
 
 def trust(analysis: Analysis) -> Trust:
     """All of it."""
     plan = analysis.run.manifest.plan
-    fixed = "The number of blocks was fixed before the first trial: no pair was looked at before the last."
+    fixed = _("The number of blocks was fixed before the first trial: no pair was looked at before the last.")
     return Trust(
         twins=tuple(_twin(analysis, item) for item in analysis.aa),
         no_twins="" if analysis.aa else _no_twins(analysis),
         stops=tuple(_stop(analysis, stop) for stop in analysis.run.stops),
-        no_stops="" if analysis.run.stops else fixed if plan.max_rounds is None else "It did not come to its end.",
-        clocks=tuple(
-            (arm_name(analysis, arm), f"{clock.rate:.4f} ± {clock.error:.4f} s for each of the host's{_off(clock)}")
-            for arm, clock in analysis.clocks.items()
-        ),
+        no_stops="" if analysis.run.stops else fixed if plan.max_rounds is None else _("It did not come to its end."),
+        clocks=tuple((arm_name(analysis, arm), _clock(clock)) for arm, clock in analysis.clocks.items()),
     )
 
 
-def _off(clock: ClockRate) -> str:
-    return "" if clock.trusted else ": more than 1 % off, rates by it are not compared"
+def _clock(clock: ClockRate) -> str:
+    rate, error = f"{clock.rate:.4f}", f"{clock.error:.4f}"
+    if clock.trusted:
+        return _("{rate} ± {error} s for each of the host's", rate=rate, error=error)
+    return _(
+        "{rate} ± {error} s for each of the host's: more than 1 % off, rates by it are not compared",
+        rate=rate,
+        error=error,
+    )
 
 
 def _no_twins(analysis: Analysis) -> str:
-    return "Its trials failed." if analysis.run.manifest.plan.twins else "No arm was measured twice in this run."
+    return _("Its trials failed.") if analysis.run.manifest.plan.twins else _("No arm was measured twice in this run.")
 
 
 def _twin(analysis: Analysis, item: Comparison) -> TwinRow:
@@ -89,7 +101,8 @@ def _twin(analysis: Analysis, item: Comparison) -> TwinRow:
     value, inside = effect_text(metric, item)
     floor = aa_floor(item)
     far = percent(math.expm1(floor)) if item.scale == "ratio" else quantity(floor, metric.unit)
-    called = item.verdict + ("" if item.primary or item.verdict == "not enough data" else ", exploratory")
+    exploratory = [] if item.primary or item.verdict == "not enough data" else [_("exploratory")]
+    called = ", ".join([_(VERDICT_WORDS[item.verdict]) if item.verdict in VERDICT_WORDS else "", *exploratory])
     return TwinRow(
         metric=title(metric, item.row),
         arm=one_line(item.baseline),
@@ -103,22 +116,26 @@ def _twin(analysis: Analysis, item: Comparison) -> TwinRow:
 def _stop(analysis: Analysis, stop: Stop) -> StopRow:
     metric = analysis.metrics.get(stop.metric)
     row = Row(metric=stop.metric, workload=stop.workload, params=stop.params)
-    why = _WHY.get(stop.why, stop.why)
+    why = _(_WHY.get(stop.why, stop.why))
     ended = analysis.comparison(row, stop.arm)
     decided = ended is not None and ended.verdict in (*DIFFERENT, "equivalent")
     if decided and stop.needed is not None:
         # what ends a run early must be surer than a verdict is: at its end a pair may be decided all the same
-        early = f"ending it early would have taken about {count(stop.needed, 'pair')}"
-        why = f"{early}, more than the budget has" if stop.why == "beyond the budget" else why
-        why = f"{why}; decided at the end"
+        why = ngettext(*_EARLY, stop.needed) if stop.why == "beyond the budget" else why
+        why = _("{why}; decided at the end", why=why)
     elif needed := (ended.needed if ended is not None and ended.needed else stop.needed):
-        why = f"{why}; a decision would take about {count(needed, 'pair')}"
+        why = ngettext(*_NEEDED, needed, why=why)
     return StopRow(
         cell=title(metric, row) if metric else one_line(stop.metric),
         arm=one_line(stop.arm),
         pairs=str(stop.pairs),
         why=clean(why),
     )
+
+
+def twins_differ(analysis: Analysis) -> bool:
+    """Whether the A/A check of what makes headlines found a difference where none is."""
+    return next((item.verdict in DIFFERENT for item in analysis.aa if item.primary), False)
 
 
 def twin_words(analysis: Analysis) -> str:
@@ -128,12 +145,12 @@ def twin_words(analysis: Analysis) -> str:
         return ""
     item = items[0]
     if item.verdict in DIFFERENT:
-        return f"A/A: {one_line(item.baseline)} differs from itself"
+        return _("A/A: {arm} differs from itself", arm=one_line(item.baseline))
     floor = aa_floor(item)
-    return f"A/A floor {percent(math.expm1(floor))}" if floor else "A/A: not enough data"
+    return _("A/A floor {floor}", floor=percent(math.expm1(floor))) if floor else _("A/A: not enough data")
 
 
 def floor_note(analysis: Analysis) -> str:
     """The cost of an empty command, by arm, in one sentence; empty where it was not measured."""
     each = [f"{arm_name(analysis, arm)} {measured(floor, 's')}" for arm, floor in analysis.floors.items()]
-    return f"Measurement floor, an empty command through the agent: {', '.join(each)}." if each else ""
+    return _("Measurement floor, an empty command through the agent: {arms}.", arms=", ".join(each)) if each else ""

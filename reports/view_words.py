@@ -10,11 +10,13 @@ from tare_bench.metrics import Metric
 from tare_bench.model import Accelerator
 from tare_bench.stats import Estimate
 
-from .view_format import count, number, one_line, percent, quantity, span, unit_for
+from .language import N_, NN_, _, ngettext
+from .view_format import measured, number, one_line, percent, quantity, span, unit_for
 from .view_labels import is_throughput, joined, parameter_words, together
+from .view_reasons import worded
 
-SIMULATED = "SIMULATED"
-EMULATED = "EMULATED"
+SIMULATED = N_("SIMULATED")
+EMULATED = N_("EMULATED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,17 @@ _MARKS: dict[Verdict, tuple[str, str]] = {
 }
 
 
+VERDICT_WORDS: dict[Verdict, str] = {
+    "faster/smaller": N_("faster/smaller"),
+    "slower/larger": N_("slower/larger"),
+    "equivalent": N_("equivalent"),
+    "undecided": N_("undecided"),
+    "not enough data": N_("not enough data"),
+    "not compared: emulated": N_("not compared: emulated"),
+}
+"""Of a verdict that fits no metric in particular; to be translated where they are used."""
+
+
 def is_speed(metric: Metric) -> bool:
     """Whether faster and slower are its words: elapsed times and rates. CPU time is an amount."""
     return (metric.unit == "s" and not metric.name.endswith("cpu")) or metric.unit.endswith("/s")
@@ -46,11 +59,11 @@ def verdict_word(metric: Metric, comparison: Comparison) -> str:
     """One of faster, slower, smaller, larger, or the verdict itself where it has no direction."""
     verdict = comparison.verdict
     if verdict not in ("faster/smaller", "slower/larger"):
-        return verdict
+        return _(VERDICT_WORDS[verdict]) if verdict in VERDICT_WORDS else verdict
     if is_speed(metric):
-        return "faster" if verdict == "faster/smaller" else "slower"
+        return _("faster") if verdict == "faster/smaller" else _("slower")
     smaller = (verdict == "faster/smaller") == (metric.better == "lower")
-    return "smaller" if smaller else "larger"
+    return _("smaller") if smaller else _("larger")
 
 
 def verdict_mark(metric: Metric, comparison: Comparison) -> VerdictMark | None:
@@ -59,12 +72,12 @@ def verdict_mark(metric: Metric, comparison: Comparison) -> VerdictMark | None:
     return VerdictMark(*found, word=verdict_word(metric, comparison)) if found else None
 
 
-COLD = "cold page cache"
+COLD = N_("cold page cache")
 """Of an arm whose instances start with nothing of their image in memory."""
 
 
 def arm_label(analysis: Analysis, arm: str) -> str:
-    """EMULATED or SIMULATED where the arm was; empty otherwise."""
+    """EMULATED or SIMULATED where the arm was, to be translated where it is shown; empty otherwise."""
     return label_of(analysis.run.manifest.accelerators.get(arm, "none"))
 
 
@@ -76,7 +89,7 @@ def label_of(accelerator: Accelerator) -> str:
 def arm_name(analysis: Analysis, arm: str) -> str:
     """The arm as a sentence names it, its label in plain sight."""
     label = arm_label(analysis, arm)
-    return f"{one_line(arm)} ({label})" if label else one_line(arm)
+    return f"{one_line(arm)} ({_(label)})" if label else one_line(arm)
 
 
 def headline(analysis: Analysis) -> list[str]:
@@ -105,17 +118,46 @@ def _headline_arms(analysis: Analysis) -> list[str]:
 
 
 def _about(analysis: Analysis, arm: str) -> str:
-    baseline = one_line(analysis.run.manifest.plan.baseline)
-    primary, claims = _primary_beside_throughput(analysis, arm), _claims(analysis, arm)
-    name = arm_name(analysis, arm)
+    name, claims = arm_name(analysis, arm), _claims(analysis, arm)
     if claims:
         against = arm_name(analysis, analysis.run.manifest.plan.baseline)
-        return f"{name} {_joined(claims)}, compared with {against}."
+        return _("{arm} {claims}, compared with {baseline}.", arm=name, claims=_joined(claims), baseline=against)
+    baseline, primary = one_line(analysis.run.manifest.plan.baseline), _primary_beside_throughput(analysis, arm)
+    open_ = [item for item in primary if item.verdict == "undecided"]
+    if open_:
+        return _undecided(name, baseline, open_)
     reasons = [item.reason for item in primary if item.verdict == "not enough data" and item.reason]
-    if any(item.verdict == "undecided" for item in primary):
-        return f"Nothing is decided between {name} and {baseline}."
-    because = f": {reasons[0]}" if reasons else ""
-    return f"There is not enough data to compare {name} with {baseline}{because}."
+    if not reasons:
+        return _("There is not enough data to compare {arm} with {baseline}.", arm=name, baseline=baseline)
+    return _(
+        "There is not enough data to compare {arm} with {baseline}: {reason}.",
+        arm=name,
+        baseline=baseline,
+        reason=worded(one_line(reasons[0])),
+    )
+
+
+def _undecided(name: str, baseline: str, items: list[Comparison]) -> str:
+    """With what it would take, or why more pairs would not help, where that is known of all of them."""
+    needed = [item.needed for item in items if item.needed]
+    reasons = list(dict.fromkeys(item.reason for item in items))
+    if len(needed) == len(items):
+        return ngettext(
+            "Nothing is decided between {arm} and {baseline}: that takes about {needed} pairs, and there is {n}.",
+            "Nothing is decided between {arm} and {baseline}: that takes about {needed} pairs, and there are {n}.",
+            min(item.pairs for item in items),
+            arm=name,
+            baseline=baseline,
+            needed=max(needed),
+        )
+    if len(reasons) == 1 and reasons[0]:
+        return _(
+            "Nothing is decided between {arm} and {baseline}: {reason}.",
+            arm=name,
+            baseline=baseline,
+            reason=worded(one_line(reasons[0])),
+        )
+    return _("Nothing is decided between {arm} and {baseline}.", arm=name, baseline=baseline)
 
 
 def _primary_beside_throughput(analysis: Analysis, arm: str) -> list[Comparison]:
@@ -141,8 +183,24 @@ def _exploratory(analysis: Analysis, arm: str) -> str:
     ]
     if not found:
         return ""
-    fewest = min(pairs for _, pairs in found)
-    return f"Exploratory, from {fewest} pairs: {arm_name(analysis, arm)} {_joined([claim for claim, _ in found])}."
+    return _(
+        "Exploratory, from {pairs} pairs: {arm} {claims}, compared with {baseline}.",
+        pairs=min(pairs for claim, pairs in found),
+        arm=arm_name(analysis, arm),
+        claims=_joined([claim for claim, pairs in found]),
+        baseline=arm_name(analysis, analysis.run.manifest.plan.baseline),
+    )
+
+
+_THROUGHPUT = {
+    (True, False): N_("Throughput of {arm} compared with {baseline}: {parts}."),
+    (True, True): N_("Throughput of {arm} compared with {baseline}, in one cell only: {parts}."),
+    (False, False): N_("Exploratory, from {pairs} pairs: throughput of {arm} compared with {baseline}: {parts}."),
+    (False, True): N_(
+        "Exploratory, from {pairs} pairs: throughput of {arm} compared with {baseline}, in one cell only: {parts}."
+    ),
+}
+"""By whether the cells are primary, and whether there is one only."""
 
 
 def _throughput(analysis: Analysis, arm: str, *, primary: bool) -> str:
@@ -157,25 +215,42 @@ def _throughput(analysis: Analysis, arm: str, *, primary: bool) -> str:
     decided = [item for item in found if item.verdict in ("slower/larger", "faster/smaller", "equivalent")]
     if not decided and not (found and primary and _claims(analysis, arm)):
         return ""  # it was just said that nothing is
-    prefix = "" if primary else f"Exploratory, from {min(item.pairs for item in found)} pairs: "
-    name, against = arm_name(analysis, arm), arm_name(analysis, analysis.run.manifest.plan.baseline)
+    names = {"arm": arm_name(analysis, arm), "baseline": arm_name(analysis, analysis.run.manifest.plan.baseline)}
     if not decided:
-        reasons = [item.reason for item in found if item.verdict == "not enough data" and item.reason]
-        if not reasons:
-            return f"In throughput nothing is decided between {name} and {against}."
-        return f"There is not enough data to compare the throughput of {name} with that of {against}: {reasons[0]}."
-    one = ", in one cell only" if len(found) == 1 else ""
-    parts = [part for verdict in _RATES if (part := _rates(analysis, verdict, found))]
-    return f"{prefix}{'t' if prefix else 'T'}hroughput of {name} compared with {against}{one}: {'; '.join(parts)}."
+        return _no_rate(found, names)
+    return _(
+        _THROUGHPUT[primary, len(found) == 1],
+        **names,
+        pairs=min(item.pairs for item in found),
+        parts=_("; ").join(part for verdict in _RATES if (part := _rates(analysis, verdict, found))),
+    )
+
+
+def _no_rate(items: list[Comparison], names: dict[str, str]) -> str:
+    reasons = [item.reason for item in items if item.verdict == "not enough data" and item.reason]
+    if not reasons:
+        return _("In throughput nothing is decided between {arm} and {baseline}.", **names)
+    return _(
+        "There is not enough data to compare the throughput of {arm} with that of {baseline}: {reason}.",
+        **names,
+        reason=worded(one_line(reasons[0])),
+    )
 
 
 _RATES: dict[Verdict, str] = {
-    "slower/larger": "slower in",
-    "faster/smaller": "faster in",
-    "equivalent": "equally fast in",
-    "undecided": "undecided in",
-    "not enough data": "not enough data in",
+    "slower/larger": N_("slower in {cells}"),
+    "faster/smaller": N_("faster in {cells}"),
+    "equivalent": N_("equally fast within {region} in {cells}"),
+    "undecided": N_("undecided in {cells}"),
+    "not enough data": N_("not enough data in {cells}"),
 }
+_RATES_BY: dict[tuple[Verdict, bool], str] = {
+    ("slower/larger", True): N_("slower in {cells}, at {ratio} times the rate"),
+    ("slower/larger", False): N_("slower in {cells}, at {ratio} times the time"),
+    ("faster/smaller", True): N_("faster in {cells}, at {ratio} times the rate"),
+    ("faster/smaller", False): N_("faster in {cells}, at {ratio} times the time"),
+}
+"""By whether it is a rate, or else a time."""
 
 
 def _rates(analysis: Analysis, verdict: Verdict, items: list[Comparison]) -> str:
@@ -186,13 +261,18 @@ def _rates(analysis: Analysis, verdict: Verdict, items: list[Comparison]) -> str
     named = joined(together(analysis, [item.row for item in found]))
     if verdict == "equivalent":
         widest = max(analysis.metrics[item.row.metric].region for item in found)
-        return f"equally fast within {percent(widest)} in {named}"
+        return _(_RATES[verdict], cells=named, region=percent(widest))
     effects = [item.effect for item in found if item.effect and item.scale == "ratio"]
     if verdict in ("undecided", "not enough data") or len(effects) < len(found):
-        return f"{_RATES[verdict]} {named}"
-    kind = "rate" if all(analysis.metrics[item.row.metric].unit.endswith("/s") for item in found) else "time"
+        return _(_RATES[verdict], cells=named)
+    rate = all(analysis.metrics[item.row.metric].unit.endswith("/s") for item in found)
     value, interval = _how_much(effects)
-    return f"{_RATES[verdict]} {named}, at {value} times the {kind}{interval}"
+    return _with(_(_RATES_BY[verdict, rate], cells=named, ratio=value), interval)
+
+
+def _with(words: str, interval: str) -> str:
+    """Words with the interval of the number in them."""
+    return _("{words} ({interval})", words=words, interval=interval) if interval else words
 
 
 def _how_much(effects: list[Estimate]) -> tuple[str, str]:
@@ -200,14 +280,13 @@ def _how_much(effects: list[Estimate]) -> tuple[str, str]:
     if len(effects) > 1:
         values = [effect.value for effect in effects]
         return span(min(values), max(values)), ""
-    interval = span(effects[0].low, effects[0].high)
-    return number(effects[0].value), f" ({interval})" if interval else ""
+    return number(effects[0].value), span(effects[0].low, effects[0].high)
 
 
 def _joined(claims: list[str]) -> str:
     if len(claims) < 3:
-        return " and ".join(claims)
-    return f"{', '.join(claims[:-1])}, and {claims[-1]}"
+        return joined(claims)
+    return _("{first}, and {last}", first=", ".join(claims[:-1]), last=claims[-1])
 
 
 def _claim(analysis: Analysis, item: Comparison) -> str:
@@ -215,21 +294,28 @@ def _claim(analysis: Analysis, item: Comparison) -> str:
     metric, effect = analysis.metrics[item.row.metric], item.effect
     if effect is None or item.verdict not in ("faster/smaller", "slower/larger", "equivalent"):
         return ""
-    where = "" if item.row.params == "{}" else f" at {joined(parameter_words(item.row))}"
-    if item.scale == "difference":
-        return _difference(metric, item, effect) + where
-    return _ratio(metric, item, effect) + where
+    said = _difference(metric, item, effect) if item.scale == "difference" else _ratio(metric, item, effect)
+    if item.row.params == "{}":
+        return said
+    return _("{claim} at {parameters}", claim=said, parameters=joined(parameter_words(item.row)))
+
+
+_SHORT = {"memory.pss": N_("memory"), "disk.instance": N_("disk")}
 
 
 def _difference(metric: Metric, item: Comparison, effect: Estimate) -> str:
-    what = {"memory.pss": "memory", "disk.instance": "disk"}.get(metric.name, one_line(metric.title))
+    what = _(_SHORT.get(metric.name, one_line(metric.title)))
     if item.verdict == "equivalent":
-        return f"takes the same {what} for each instance within {quantity(metric.region, metric.unit)}"
+        region = quantity(metric.region, metric.unit)
+        return _("takes the same {what} for each instance within {region}", what=what, region=region)
     unit = unit_for(metric.unit, [effect.value])
     size, low, high = sorted_size(effect)
-    more = "more" if effect.value > 0 else "less"
     value = f"{number(size / unit.size)} {unit.symbol}".strip()
-    return f"takes {value} {more} {what} for each instance ({span(low, high, unit.size)})"
+    if effect.value > 0:
+        said = _("takes {value} more {what} for each instance", value=value, what=what)
+    else:
+        said = _("takes {value} less {what} for each instance", value=value, what=what)
+    return _with(said, span(low, high, unit.size))
 
 
 def sorted_size(effect: Estimate) -> tuple[float, float | None, float | None]:
@@ -240,15 +326,23 @@ def sorted_size(effect: Estimate) -> tuple[float, float | None, float | None]:
 
 
 def _ratio(metric: Metric, item: Comparison, effect: Estimate) -> str:
-    interval = span(effect.low, effect.high)
+    title = _(one_line(metric.title))
     if item.verdict == "equivalent":
-        verb = "boots" if metric.name == "boot.ready" else "is"
-        where = "" if verb != "is" else f" in {one_line(metric.title)}"
-        return f"{verb} equally fast{where} within {percent(metric.region)}"
+        if metric.name == "boot.ready":
+            return _("boots equally fast within {region}", region=percent(metric.region))
+        if is_speed(metric):
+            return _("is equally fast in {metric} within {region}", metric=title, region=percent(metric.region))
+        return _("has the same amount in {metric} within {region}", metric=title, region=percent(metric.region))
+    ratio = number(effect.value)
     if metric.name == "boot.ready":
-        return f"takes {number(effect.value)} times as long to boot ({interval})"
-    kind = "time" if metric.unit == "s" else "rate" if metric.unit.endswith("/s") else "amount"
-    return f"has {number(effect.value)} times the {kind} in {one_line(metric.title)} ({interval})"
+        said = _("takes {ratio} times as long to boot", ratio=ratio)
+    elif metric.unit == "s" and is_speed(metric):
+        said = _("has {ratio} times the time in {metric}", ratio=ratio, metric=title)
+    elif metric.unit.endswith("/s"):
+        said = _("has {ratio} times the rate in {metric}", ratio=ratio, metric=title)
+    else:
+        said = _("has {ratio} times the amount in {metric}", ratio=ratio, metric=title)
+    return _with(said, span(effect.low, effect.high))
 
 
 def _alone(analysis: Analysis) -> str:
@@ -257,46 +351,57 @@ def _alone(analysis: Analysis) -> str:
     row = next((row for row in analysis.rows if row.metric == "boot.ready"), None)
     cell = analysis.cell(row, arm) if row else None
     if cell is None or cell.median is None:
-        return f"Nothing could be measured of {arm_name(analysis, arm)}."
-    unit = unit_for("s", [cell.median.value])
-    interval = span(cell.median.low, cell.median.high, unit.size)
-    value = f"{number(cell.median.value / unit.size)} {unit.symbol}"
-    return f"{arm_name(analysis, arm)} boots in {value}{f' ({interval})' if interval else ''}; no other arm was run."
+        return _("Nothing could be measured of {arm}.", arm=arm_name(analysis, arm))
+    value = measured(cell.median, "s")
+    return _("{arm} boots in {value}; no other arm was run.", arm=arm_name(analysis, arm), value=value)
 
 
-def verdict_counts(analysis: Analysis) -> dict[str, int]:
+def verdict_counts(analysis: Analysis) -> dict[Verdict, int]:
     """How many primary comparisons have each verdict; those that carry none because of emulation are counted apart."""
-    counts: dict[str, int] = {}
+    counts: dict[Verdict, int] = {}
     for item in analysis.comparisons:
         if item.primary and item.verdict:
             counts[item.verdict] = counts.get(item.verdict, 0) + 1
     return counts
 
 
+_COMPARED: dict[Verdict, tuple[str, str]] = {
+    "undecided": NN_("{n} primary comparison undecided", "{n} primary comparisons undecided"),
+    "not enough data": NN_("{n} primary comparison without enough data", "{n} primary comparisons without enough data"),
+}
+ENDED = {
+    "failed": NN_("{n} trial failed", "{n} trials failed"),
+    "timeout": NN_("{n} trial timed out", "{n} trials timed out"),
+    "skipped": NN_("{n} trial skipped", "{n} trials skipped"),
+}
+
+
 def _open(analysis: Analysis) -> list[str]:
     """What is not decided and what went wrong, in one sentence; none where there is nothing to say."""
     counts, outcomes = verdict_counts(analysis), analysis.outcomes
-    parts = []
-    if counts.get("undecided"):
-        parts.append(f"{count(counts['undecided'], 'primary comparison')} undecided")
-    if counts.get("not enough data"):
-        parts.append(f"{count(counts['not enough data'], 'primary comparison')} without enough data")
-    words = {"failed": "failed", "timeout": "timed out", "skipped": "skipped"}
-    parts += [f"{count(outcomes[key], 'trial')} {word}" for key, word in words.items() if outcomes.get(key)]
+    parts = [ngettext(*words, counts[key]) for key, words in _COMPARED.items() if counts.get(key)]
+    parts += [ngettext(*words, outcomes[key]) for key, words in ENDED.items() if outcomes.get(key)]
     return [f"{', '.join(parts)}."] if parts else []
 
 
 def _warnings(analysis: Analysis) -> list[str]:
     run, found = analysis.run, []
     if run.simulated:
-        found.append(f"{SIMULATED}: these numbers come from the fake driver, and nothing was measured.")
-    if run.emulated:
-        names = _joined([one_line(arm) for arm in run.emulated])
-        verb = "was" if len(run.emulated) == 1 else "were"
         found.append(
-            f"{names} {verb} {EMULATED}: without KVM every instruction is interpreted, so this is not what a guest "
-            "on KVM costs, and its memory is not compared."
+            _("{label}: these numbers come from the fake driver, and nothing was measured.", label=_(SIMULATED))
+        )
+    if run.emulated:
+        found.append(
+            ngettext(
+                "{arms} was {label}: without KVM every instruction is interpreted, so this is not what a guest on KVM "
+                "costs, and its memory is not compared.",
+                "{arms} were {label}: without KVM every instruction is interpreted, so this is not what a guest on KVM "
+                "costs, and its memory is not compared.",
+                len(run.emulated),
+                arms=_joined([one_line(arm) for arm in run.emulated]),
+                label=_(EMULATED),
+            )
         )
     if not run.finished:
-        found.append("The run was interrupted: what had been measured until then is shown.")
+        found.append(_("The run was interrupted: what had been measured until then is shown."))
     return found

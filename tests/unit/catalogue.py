@@ -21,13 +21,20 @@ from babel.messages.pofile import read_po, write_po
 from jinja2.ext import babel_extract
 from tare_bench import registry
 from tare_bench.audit import GRADES
+from tare_bench.compare import EMULATED_MEMORY
 from tare_bench.reports.language import DOMAIN, LANGUAGES
+from tare_bench.reports.view_labels import COST_TITLE
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORTS = ROOT / "reports"
+BENCH = ROOT / "bench"
+SHOWN_AS_THEY_ARE = ("reconcile.py", "audit.py")
+"""Modules of the core whose texts go to the page without words of the page's around them."""
 KEYWORDS: Mapping[str, Any] = {
-    "_": None, "N_": None, "gettext": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2),
+    "_": None, "N_": None, "NN_": (1, 2), "gettext": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2),
 }  # fmt: skip
+COUNT = "count"
+"""`count(n, "trial")` says `{n} trial` or `{n} trials`."""
 JINJA = {
     "extensions": "jinja2.ext.i18n", "newstyle_gettext": "true", "trimmed": "true", "trim_blocks": "true",
     "lstrip_blocks": "true", "silent": "false",
@@ -70,8 +77,34 @@ def core_texts() -> Iterator[tuple[str, str]]:
     for metric in registry.metrics().values():
         yield "bench/metrics", metric.title
         yield "bench/metrics", metric.definition
+        if metric.title.startswith(COST_TITLE):
+            yield "bench/metrics", metric.title.removeprefix(COST_TITLE)
     for meaning in GRADES.values():
         yield "bench/audit.py", meaning
+    yield "bench/compare.py", EMULATED_MEMORY
+    for name in SHOWN_AS_THEY_ARE:
+        for text in prose((BENCH / name).read_text(encoding="utf-8")):
+            yield f"bench/{name}", text
+
+
+_PROSE = re.compile(r"^(?!engine\.|inside\.).*[a-zA-Z]{2} [a-zA-Z]|^[A-Z][a-z]")
+
+
+def prose(source: str) -> Iterator[str]:
+    """The plain texts of a module that a reader may see: no docstring, no part of an f-string, no key of a lookup."""
+    tree = ast.parse(source)
+    left_out: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):
+            left_out.add(id(node.value))
+        elif isinstance(node, ast.JoinedStr | ast.Subscript) or (
+            isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        ):
+            left_out |= {id(each) for each in ast.walk(node)}
+    for node in ast.walk(tree):
+        text = node.value if isinstance(node, ast.Constant) and id(node) not in left_out else None
+        if isinstance(text, str) and _PROSE.search(text):
+            yield text
 
 
 def python_texts(
@@ -79,10 +112,18 @@ def python_texts(
 ) -> Iterator[tuple[int, str, list[Any], list[str]]]:
     """Marked texts by Python's own parser: Babel's looks into no f-string."""
     for node in ast.walk(ast.parse(source.read())):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in keywords:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in (*keywords, COUNT):
             texts = [each.value if isinstance(each, ast.Constant) else None for each in node.args]
+            if node.func.id == COUNT:
+                texts = _counted(texts)
             if texts and isinstance(texts[0], str):
-                yield node.lineno, node.func.id, texts if len(texts) > 1 else texts[0], []
+                name = "ngettext" if node.func.id == COUNT else node.func.id
+                yield node.lineno, name, texts if len(texts) > 1 else texts[0], []
+
+
+def _counted(arguments: list[Any]) -> list[Any]:
+    words = [each for each in arguments if isinstance(each, str)]
+    return [f"{{n}} {words[0]}", f"{{n}} {words[1] if len(words) > 1 else words[0] + 's'}"] if words else []
 
 
 def updated(tag: str) -> Catalog:

@@ -91,7 +91,7 @@ def test_every_text_is_translated_and_none_was_guessed(tag: str) -> None:
 def test_placeholders_and_markup_agree(tag: str) -> None:
     for message in (each for each in stored(tag) if each.id):
         wanted = set(PLACEHOLDER.findall(" ".join(asked(message))))
-        for text in said(message):
+        for text in filter(None, said(message)):
             assert set(PLACEHOLDER.findall(text)) == wanted, message.id
 
 
