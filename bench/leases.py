@@ -165,6 +165,21 @@ def live_runs() -> list[str]:
             run.close()
 
 
+def alive(run: str) -> bool:
+    """Whether a run of this id is going on on this host; False where that cannot be told (another user's)."""
+    try:
+        lock = os.open(paths.runtime_dir() / run / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 @contextlib.contextmanager
 def measuring(wait: Callable[[str], None]) -> Iterator[None]:
     """Hold the host's lock for measuring: two runs that measure at once would measure each other.

@@ -276,6 +276,8 @@ class Run(Record, frozen=True, kw_only=True):
     """Those of the manifest's host facts that may have changed, as they were at the end."""
     finished: bool = True
     """False where the run was interrupted; what is there is whole all the same."""
+    in_flight: bool = False
+    """Whether it is still going on on this host, so that more will come; it is not finished then."""
     printed: dict[str, str] = {}
     """What the tool itself printed, by trial: of each cell the first measured one that kept it, cut if it is long."""
 

@@ -227,8 +227,8 @@ def load(folder: Path) -> Run:
             Notice(
                 code="unfinished",
                 subject="run",
-                message="This run was ended from outside: every finished trial is here, the rest is not.",
-                hint="tare sweep removes what it may have left on its host.",
+                message="This run has not come to its end: every finished trial is here, the rest is not.",
+                hint="If it was ended from outside, tare sweep removes what it may have left on its host.",
             )
         )
     every = [*kept.notices, *end.notices, *notices]

@@ -151,7 +151,8 @@ def _badges(found: Mapping[Verdict, int]) -> tuple[Badge, ...]:
 
 def _title(analysis: Analysis, counts: tuple[Badge, ...]) -> str:
     arms = " / ".join(one_line(arm.name) for arm in analysis.run.manifest.plan.arms)
-    labels = [_(SIMULATED)] * analysis.run.simulated + [_(EMULATED)] * bool(analysis.run.emulated)
+    run = analysis.run
+    labels = [_("partial")] * (not run.finished) + [_(SIMULATED)] * run.simulated + [_(EMULATED)] * bool(run.emulated)
     marks = ", ".join(f"{badge.shape} {badge.text}" for badge in counts) or _("nothing compared")
     return " · ".join([*labels, marks, arms, "Tare"])
 
@@ -165,7 +166,7 @@ def _trust(analysis: Analysis) -> tuple[Badge, ...]:
     if analysis.fairness is not None:
         badges += [_fairness(audit) for audit in analysis.fairness.audits]
     if not analysis.run.finished:
-        badges.append(Badge("alarm", "▲", _("interrupted")))
+        badges.append(Badge("alarm", "▲", _("partial: still going on") if analysis.run.in_flight else _("partial")))
     failed = sum(analysis.outcomes.get(status, 0) for status in ("failed", "timeout"))
     total = sum(analysis.outcomes.values())
     badges.append(

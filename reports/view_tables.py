@@ -187,7 +187,9 @@ OUT_OF_TIME = "out-of-time"
 def _why_fewer(analysis: Analysis) -> str:
     if any(notice.code == OUT_OF_TIME for notice in analysis.run.notices):
         return _("Not all of it fitted into the time")
-    return _("Not all of it was measured") if analysis.run.finished else _("The run was interrupted")
+    if analysis.run.in_flight:
+        return _("The run is still going on")
+    return _("Not all of it was measured") if analysis.run.finished else _("The run did not come to its end")
 
 
 def _usual(analysis: Analysis, rows: set[Row]) -> int:

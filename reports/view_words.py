@@ -403,5 +403,7 @@ def _warnings(analysis: Analysis) -> list[str]:
             )
         )
     if not run.finished:
-        found.append(_("The run was interrupted: what had been measured until then is shown."))
+        still = _("The run is still going on: what has been measured so far is shown.")
+        ended = _("The run did not come to its end: what had been measured until then is shown.")
+        found.append(still if run.in_flight else ended)
     return found

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
-from .. import registry, store
+from .. import leases, registry, store
 from ..errors import StoreError, UsageError
-from ..model import Plan, Run
+from ..model import Notice, Plan, Run
 from .common import AS_JSON, LANG, RESULTS, print_json, program, repeated, stdout
 
 if TYPE_CHECKING:
@@ -71,9 +72,23 @@ def analysed(folder: Path) -> Analysis:
     """A stored run's analysis. Raises StoreError, UsageError."""
     from .. import analysis
 
-    run = store.load(folder)
+    run = _told_alive(store.load(folder))
     planned = run.manifest.plan.workloads
     return analysis.analyse(run, registry.metrics(planned), registry.primaries(planned))
+
+
+def _told_alive(run: Run) -> Run:
+    """A run without an end that is still going on on this host is said to be."""
+    if run.finished or not leases.alive(run.manifest.run):
+        return run
+    notice = Notice(
+        code="in-flight",
+        subject="run",
+        message="This run is still going on: every trial that was finished is here.",
+        hint="Render it again at its end.",
+    )
+    others = [each for each in run.notices if each.code != "unfinished"]
+    return msgspec.structs.replace(run, in_flight=True, notices=[*others, notice])
 
 
 def write_page(folder: Path, path: Path) -> Analysis:
@@ -155,8 +170,6 @@ def _text(folder: Path, form: str, output: Path | None) -> None:
         if output is None:
             print_json(summary(analysed(folder)))
         else:
-            import msgspec
-
             write(msgspec.json.format(msgspec.json.encode(summary(analysed(folder))), indent=2).decode())
     else:
         from tare_bench.reports.terminal import render_terminal

@@ -197,8 +197,16 @@ def test_a_run_in_which_nothing_worked_says_so() -> None:
 
 def test_an_interrupted_run_says_so() -> None:
     page = view(_analyse(msgspec.structs.replace(build(), finished=False)))
-    assert any("interrupted" in sentence for sentence in page.answer)
-    assert any(badge.text == "interrupted" for badge in page.trust)
+    assert any("did not come to its end" in sentence for sentence in page.answer)
+    assert any(badge.text == "partial" for badge in page.trust)
+    assert page.title.startswith("partial · ")
+
+
+def test_a_run_that_is_going_on_says_so_and_is_called_partial() -> None:
+    page = view(_analyse(msgspec.structs.replace(build(), finished=False, in_flight=True)))
+    assert any("still going on" in sentence for sentence in page.answer)
+    assert any(badge.text == "partial: still going on" for badge in page.trust)
+    assert page.title.startswith("partial · ")
 
 
 def test_a_simulated_run_is_watermarked() -> None:

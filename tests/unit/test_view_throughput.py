@@ -224,7 +224,7 @@ def test_throughput_that_was_never_begun_has_its_section_all_the_same() -> None:
 def test_an_interrupted_run_says_so_where_it_counts() -> None:
     run = build(replace(TEN, throughput_done=4))
     analysis = analyse(msgspec.structs.replace(run, finished=False), METRICS, PRIMARY)
-    assert _table(analysis).alerts[0].startswith("The run was interrupted: 4 of 10 planned blocks")
+    assert _table(analysis).alerts[0].startswith("The run did not come to its end: 4 of 10 planned blocks")
 
 
 def test_a_whole_run_has_nothing_to_say_of_that() -> None:
