@@ -226,6 +226,12 @@ def detectable(spread: float, pairs: int, where: Region, level: float) -> float:
     return where.high + _SE_OF_MEDIAN * (quantile + 0.84) * spread / math.sqrt(pairs)
 
 
+def spread(values: Sequence[float]) -> float:
+    """The robust spread, 1.4826 times the median distance from the median: the standard deviation of normal values."""
+    middle = median(values)
+    return _MAD_TO_SIGMA * median(abs(value - middle) for value in values)
+
+
 def pairs_predicted(
     values: Sequence[float], region: Region, level: float = PRIMARY_LEVEL_FLOOR, *, spare: float = 0.0
 ) -> int | None:
@@ -240,11 +246,11 @@ def pairs_predicted(
     if not finite:
         return None
     middle = median(finite)
-    spread = _MAD_TO_SIGMA * median(abs(value - middle) for value in finite)
-    distance = distance_to_edge(finite, region) + spare * _SE_OF_MEDIAN * spread / math.sqrt(len(finite))
+    varies = spread(finite)
+    distance = distance_to_edge(finite, region) + spare * _SE_OF_MEDIAN * varies / math.sqrt(len(finite))
     if distance == 0:
         return None
     z = 1.28 if region.low <= middle <= region.high else 0.84
     quantile = NormalDist().inv_cdf((1 + level) / 2)
-    predicted = (_SE_OF_MEDIAN * (quantile + z) * spread / distance) ** 2
+    predicted = (_SE_OF_MEDIAN * (quantile + z) * varies / distance) ** 2
     return max(values_needed(level), math.ceil(predicted))

@@ -12,6 +12,7 @@ from tare_bench.compare import Verdict
 from tare_bench.nights import History
 
 from .language import _, ngettext
+from .published import Published, published
 from .view_across import AcrossView, across_counts, across_view, across_words
 from .view_audit import AuditView, audit_line, audit_view
 from .view_boot import SameBootView, same_boot_view
@@ -24,7 +25,7 @@ from .view_points import Detail, details
 from .view_seed import SeedTable, seed_table
 from .view_storms import Storms, storms
 from .view_tables import Table, tables
-from .view_trust import Trust, trust, twin_words, twins_differ
+from .view_trust import Trust, noise_words, trust, twin_words, twins_differ
 from .view_words import EMULATED, SIMULATED, VERDICT_WORDS, arm_label, headline, verdict_counts
 
 __all__ = ["KVM_EVIDENCE", "Badge", "Page", "answer", "headline", "view"]
@@ -79,6 +80,7 @@ class Page:
     notices: tuple[NoticeView, ...]
     method: Method
     proof: Trust
+    published: tuple[Published, ...]
 
 
 _COUNTED: tuple[tuple[Verdict, str, str], ...] = (
@@ -125,6 +127,7 @@ def view(analysis: Analysis, across: Across | None = None, history: History | No
         notices=notices(analysis),
         method=method(analysis),
         proof=trust(analysis),
+        published=published(),
     )
 
 
@@ -176,6 +179,8 @@ def _trust(analysis: Analysis) -> tuple[Badge, ...]:
             ngettext("{failed} of {n} trial failed", "{failed} of {n} trials failed", total, failed=failed),
         )
     )
+    if words := noise_words(analysis):
+        badges.append(Badge("plain", "", words))
     if words := twin_words(analysis):
         differ = twins_differ(analysis)
         badges.append(Badge("alarm" if differ else "plain", "▲" if differ else "", words))

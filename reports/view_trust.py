@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from tare_bench import stats
 from tare_bench.analysis import Analysis
 from tare_bench.compare import DIFFERENT, Comparison, Row
 from tare_bench.doubts import ClockRate, aa_floor
@@ -136,6 +137,20 @@ def _stop(analysis: Analysis, stop: Stop) -> StopRow:
 def twins_differ(analysis: Analysis) -> bool:
     """Whether the A/A check of what makes headlines found a difference where none is."""
     return next((item.verdict in DIFFERENT for item in analysis.aa if item.primary), False)
+
+
+def noise_words(analysis: Analysis) -> str:
+    """How much single values of the baseline's main metric vary: the robust spread as a share of their median."""
+    baseline = analysis.run.manifest.plan.baseline
+    for row in analysis.rows:
+        cell = analysis.cell(row, baseline)
+        if analysis.primary.get(row.workload) == row.metric and cell is not None and cell.median is not None:
+            values = [value for value in cell.points.values if math.isfinite(value)]
+            if analysis.metrics[row.metric].scale == "ratio" and len(values) > 2 and cell.median.value > 0:
+                share = stats.spread(values) / cell.median.value
+                return _("noise {share} of {baseline}'s {metric}", share=percent(share), baseline=one_line(baseline),
+                         metric=title(analysis.metrics[row.metric], row))  # fmt: skip
+    return ""
 
 
 def twin_words(analysis: Analysis) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import msgspec
 from runs import METRICS, PRIMARY, Setting, build
+from tare_bench import stats
 from tare_bench.analysis import analyse
 from tare_bench.model import Stop
 from tare_bench.reports.html import render_html
 from tare_bench.reports.view import view
-from tare_bench.reports.view_trust import trust, twin_words
+from tare_bench.reports.view_trust import noise_words, trust, twin_words
 from test_doubts import twice, with_clock
 
 
@@ -72,3 +73,17 @@ def test_clocks_and_floors_stand_beside_the_numbers() -> None:
     notes = [note for table in view(analysis).tables for note in table.notes if note.startswith("Measurement floor")]
     assert notes
     assert all("docker" in note and "kvm" in note for note in notes)
+
+
+def test_noise_is_the_robust_spread_of_the_baseline_s_own_values() -> None:
+    """Distances from the median of 100: 0, 1, 1, 2 and 30; 1.4826 % by the middle one, whatever the straggler did."""
+    analysis = analyse(build(Setting(rounds=5, arms=("docker",), workloads=("boot",))), METRICS, PRIMARY)
+    cell = next(cell for cell in analysis.cells if cell.row.metric == "boot.ready")
+    points = msgspec.structs.replace(cell.points, values=(99.0, 100.0, 101.0, 98.0, 130.0))
+    cell = msgspec.structs.replace(cell, points=points, median=stats.Estimate(100.0, None, None, 5))
+    words = noise_words(msgspec.structs.replace(analysis, cells=[cell]))
+    assert words.replace("\u202f", " ") == "noise 1.48 % of docker's Boot to ready"
+
+
+def test_there_is_no_noise_of_two_values() -> None:
+    assert noise_words(analyse(build(Setting(rounds=2, workloads=("boot",))), METRICS, PRIMARY)) == ""
