@@ -11,6 +11,7 @@ import io
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -146,8 +147,9 @@ def as_po(catalog: Catalog) -> bytes:
 
 def as_mo(po: bytes, tag: str) -> bytes:
     """A .po, compiled."""
-    target = io.BytesIO()
-    write_mo(target, read_po(io.BytesIO(po), locale=tag, domain=DOMAIN))
+    target, catalog = io.BytesIO(), read_po(io.BytesIO(po), locale=tag, domain=DOMAIN)
+    catalog.creation_date = catalog.revision_date = datetime(2000, 1, 1, tzinfo=UTC)  # else it is that of the day
+    write_mo(target, catalog)
     return target.getvalue()
 
 
