@@ -5,12 +5,16 @@ A value of the series is the ratio (or difference) to that night's own baseline,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
+
+import msgspec
 
 from . import stats
 from .across import FactChange, fact_changes
 from .analysis import Analysis
+from .changes import change_points, levels
 from .compare import Comparison, Row, Verdict
 from .metrics import Metric
 from .model import Accelerator, Record
@@ -51,6 +55,18 @@ class Step(Record, frozen=True, kw_only=True):
     """What was said of it by who reviewed it; empty where nobody has."""
 
 
+class Acknowledged(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was said of a change by who reviewed it."""
+
+    run: str
+    """The run from which the cell is on its new level, or one of the two before or after it."""
+    metric: str
+    arm: str
+    why: str
+    workload: str = ""
+    """Where a metric has several rows: its workload."""
+
+
 class Series(Record, frozen=True, kw_only=True):
     """One cell over all nights."""
 
@@ -69,12 +85,14 @@ class History(Record, frozen=True, kw_only=True):
 
     nights: list[Night]
     series: list[Series]
-    searched: bool = False
-    """Whether change points were looked for."""
     metrics: dict[str, Metric]
 
 
-def history(runs: Sequence[Analysis]) -> History:
+NEAR = 2
+"""Nights that a change point may be off: a level is told from its values."""
+
+
+def history(runs: Sequence[Analysis], acknowledged: Sequence[Acknowledged] = ()) -> History:
     """The series of every cell that was compared in any of the runs, which are in their order in time.
 
     Raises ValueError without a run.
@@ -101,7 +119,46 @@ def history(runs: Sequence[Analysis]) -> History:
         if item.scale != "exact" and any(point.effect is not None for point in points[row, arm])
     ]
     metrics = {name: metric for run in runs for name, metric in run.metrics.items()}
-    return History(nights=nights, series=series, metrics=metrics)
+    places = {night.run: place for place, night in enumerate(nights)}
+    known = [(places[each.run], each) for each in acknowledged if each.run in places]
+    stepped = [_with_steps(metrics[each.row.metric], each, known) for each in series]
+    return History(nights=nights, series=stepped, metrics=metrics)
+
+
+def _with_steps(metric: Metric, series: Series, known: Sequence[tuple[int, Acknowledged]]) -> Series:
+    """Its change points, but those whose levels differ by less than what matters."""
+    ratio = series.scale == "ratio"
+    there = [(point.night, point.effect.value) for point in series.points if point.effect is not None]
+    there = [(night, value) for night, value in there if math.isfinite(value) and (value > 0 or not ratio)]
+    values = [math.log(value) if ratio else value for _, value in there]
+    places = change_points(values, 0.0 if ratio else metric.resolution)
+    middles = levels(values, places) if values else []
+    edges = stats.region(metric.region, ratio=ratio)
+    steps = [
+        Step(
+            night=there[place][0],
+            before=math.exp(before) if ratio else before,
+            after=math.exp(after) if ratio else after,
+            kind="loss" if (after > before) == (metric.better == "lower") else "gain",
+            acknowledged=_acknowledged(series, there[place][0], known),
+        )
+        for place, before, after in zip(places, middles, middles[1:], strict=False)
+        if not edges.low < after - before < edges.high
+    ]
+    return msgspec.structs.replace(series, steps=steps) if metric.better != "neither" else series
+
+
+def _acknowledged(series: Series, night: int, known: Sequence[tuple[int, Acknowledged]]) -> str:
+    return next(
+        (
+            each.why
+            for place, each in known
+            if abs(place - night) <= NEAR
+            and (each.metric, each.arm) == (series.row.metric, series.arm)
+            and each.workload in ("", series.row.workload)
+        ),
+        "",
+    )
 
 
 def _point(night: int, item: Comparison) -> Point:

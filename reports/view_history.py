@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from tare_bench.changes import LEAST_HISTORY
 from tare_bench.compare import Comparison
 from tare_bench.metrics import Metric
 from tare_bench.nights import History, Night, Point, Series, Step
@@ -115,7 +116,10 @@ def history_view(found: History) -> HistoryView:
 def _lede(found: History) -> str:
     told = ngettext("{n} run, the oldest first.", "{n} runs, the oldest first.", len(found.nights))
     what = _("Each value is a cell's ratio (or difference) to that run's own baseline.")
-    return " ".join([told, what, "" if found.searched else _("No change points were looked for.")]).strip()
+    few = (
+        "" if len(found.nights) >= LEAST_HISTORY else _("A change point takes {n} runs at the least.", n=LEAST_HISTORY)
+    )
+    return " ".join([told, what, few]).strip()
 
 
 def _went(night: Night) -> str:
@@ -235,8 +239,8 @@ def _spark(found: History, metric: Metric, series: Series) -> Spark:
 
 
 def history_words(found: History) -> list[str]:
-    """What changed over the nights, in a sentence; nothing where no change points were looked for."""
-    if not found.searched:
+    """What changed over the nights, in a sentence; nothing where there are too few of them to tell."""
+    if len(found.nights) < LEAST_HISTORY:
         return []
     steps = [(series, step) for series in found.series for step in series.steps if series.primary]
     open_steps = [(series, step) for series, step in steps if not step.acknowledged]

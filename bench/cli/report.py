@@ -116,9 +116,10 @@ def _since(folder: Path, base: Path, output: Path | None, *, open_page: bool, ac
 
 def _over_time(results: Path, output: Path | None, *, open_page: bool) -> None:
     """The page of the latest run of a folder, with the series of them all. One that cannot be read is said."""
+    from .. import acknowledged
     from ..nights import history
 
-    every = []
+    known, every = acknowledged.read(results), []
     for folder in store.runs(results):
         try:
             every.append(analysed(folder))
@@ -127,7 +128,7 @@ def _over_time(results: Path, output: Path | None, *, open_page: bool) -> None:
     if not every:
         raise UsageError(f"None of the runs in {results} can be read.", hint="tare list runs")
     every.sort(key=lambda each: each.run.manifest.started_at)
-    _write(every[-1], None, history(every), output, results / "history.html", open_page=open_page)
+    _write(every[-1], None, history(every, known), output, results / "history.html", open_page=open_page)
 
 
 def _write(

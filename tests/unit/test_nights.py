@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
+
 import msgspec
 import pytest
 from nights import night, seen
-from tare_bench.nights import History, Series, history
+from tare_bench import acknowledged
+from tare_bench.errors import UsageError
+from tare_bench.nights import Acknowledged, History, Series, history
 
 
 def _series(found: History, metric: str, arm: str) -> Series:
@@ -48,3 +53,55 @@ def test_a_night_without_a_cell_leaves_a_gap_and_a_failed_one_is_counted() -> No
 def test_no_run_is_no_history() -> None:
     with pytest.raises(ValueError, match="needs a run"):
         history([])
+
+
+@cache
+def _stepped(known: tuple[Acknowledged, ...] = ()) -> History:
+    def slower(arm: str, metric: str, block: int) -> float:
+        return 0.8 if (arm, metric) == ("native", "fio-randread.iops") else 1.0
+
+    runs = [seen(night(number)) for number in range(10)]
+    runs += [seen(night(number, slower)) for number in range(10, 14)]
+    return history(runs, known)
+
+
+def test_a_level_that_changed_is_a_step_with_both_levels() -> None:
+    (step,) = _series(_stepped(), "fio-randread.iops", "native").steps
+    assert (step.night, step.kind, step.acknowledged) == (10, "loss", "")
+    assert step.after / step.before == pytest.approx(0.8, rel=0.01)
+    assert step.before == pytest.approx(1.17, rel=0.02)
+
+
+def test_nothing_else_has_a_step() -> None:
+    found = _stepped()
+    assert [each.row.metric for each in found.series if each.steps and each.primary] == ["fio-randread.iops"]
+
+
+@pytest.mark.parametrize(
+    ("run", "metric", "said"),
+    [
+        ("20261111-030000-aa10", "fio-randread.iops", True),
+        ("20261112-030000-aa11", "fio-randread.iops", True),
+        ("20261105-030000-aa04", "fio-randread.iops", False),
+        ("20261111-030000-aa10", "boot.ready", False),
+        ("no-such-run", "fio-randread.iops", False),
+    ],
+)
+def test_what_was_acknowledged_is_that_change_and_no_other(run: str, metric: str, said: bool) -> None:
+    known = Acknowledged(run=run, metric=metric, arm="native", why="a new disk")
+    (step,) = _series(_stepped((known,)), "fio-randread.iops", "native").steps
+    assert step.acknowledged == ("a new disk" if said else "")
+
+
+def test_the_file_of_acknowledged_changes_is_read_and_a_wrong_one_is_told(tmp_path: Path) -> None:
+    assert acknowledged.read(tmp_path) == []
+    path = tmp_path / acknowledged.NAME
+    path.write_text('[[change]]\nrun = "a"\nmetric = "m"\narm = "x"\nwhy = "because"\n')
+    assert acknowledged.read(tmp_path) == [Acknowledged(run="a", metric="m", arm="x", why="because")]
+    path.write_text('[[change]]\nrun = "a"\nmetrik = "m"\narm = "x"\nwhy = "because"\n')
+    with pytest.raises(UsageError, match="not a list of changes") as found:
+        acknowledged.read(tmp_path)
+    assert "metrik" in (found.value.details or "") or "metric" in (found.value.details or "")
+    path.write_text("[[change")
+    with pytest.raises(UsageError):
+        acknowledged.read(tmp_path)

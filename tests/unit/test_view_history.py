@@ -10,11 +10,11 @@ from tare_bench.nights import History, Step, history
 from tare_bench.reports.html import render_html
 from tare_bench.reports.view_history import SPARK_HEIGHT, history_view, history_words
 
-NIGHTS = 5
+NIGHTS = 12
 
 
 @cache
-def _history(*, acknowledged: str = "", searched: bool = True) -> History:
+def _history(*, acknowledged: str = "", nights: int = NIGHTS) -> History:
     def slower(arm: str, metric: str, block: int) -> float:
         return 1.3 if arm == "native" and metric.startswith("boot.") else 1.0
 
@@ -34,13 +34,13 @@ def _history(*, acknowledged: str = "", searched: bool = True) -> History:
         msgspec.structs.replace(each, steps=[step]) if (each.row.metric, each.arm) == ("boot.ready", "native") else each
         for each in found.series
     ]
-    return msgspec.structs.replace(found, series=series, searched=searched)
+    return msgspec.structs.replace(found, series=series)
 
 
 def test_a_change_point_is_told_with_its_size_its_night_and_what_changed_then() -> None:
     found = _history()
     (words,) = history_words(found)
-    assert words == "Changed over 5 runs: Boot to ready, native: loss of 1.30× at run 20261104-030000-aa03."
+    assert words == "Changed over 12 runs: Boot to ready, native: loss of 1.30× at run 20261104-030000-aa03."
     first = history_view(found).series[0]
     assert (first.title, first.arm) == ("Boot to ready", "native")
     (step,) = first.steps
@@ -50,14 +50,14 @@ def test_a_change_point_is_told_with_its_size_its_night_and_what_changed_then() 
 
 def test_what_was_acknowledged_is_no_news_and_is_shown_as_such() -> None:
     found = _history(acknowledged="the new image, reviewed by A")
-    assert history_words(found) == ["5 runs, no change that was not acknowledged."]
+    assert history_words(found) == ["12 runs, no change that was not acknowledged."]
     assert history_view(found).series[0].steps[0].acknowledged == "the new image, reviewed by A"
 
 
-def test_without_a_search_nothing_is_claimed() -> None:
-    found = _history(searched=False)
+def test_of_too_few_runs_nothing_is_claimed() -> None:
+    found = _history(nights=5)
     assert history_words(found) == []
-    assert "No change points were looked for." in history_view(found).lede
+    assert "In fewer than 12 runs no change can be told from noise." in history_view(found).lede
 
 
 def test_a_sparkline_breaks_where_a_night_has_no_value_and_stays_inside() -> None:
@@ -91,6 +91,6 @@ def test_the_page_of_many_runs_is_the_latest_s_with_the_series() -> None:
     found = _history()
     page = render_html(seen(night(NIGHTS - 1)), None, found)
     assert 'id="history"' in page
-    assert "20261105-030000-aa04" in page
+    assert "20261112-030000-aa11" in page
     assert page.count('class="mark spark"') == len(history_view(found).series)
     assert 'id="history"' not in render_html(seen(night(1)))
