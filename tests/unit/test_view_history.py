@@ -18,16 +18,8 @@ def _history(*, acknowledged: str = "", nights: int = NIGHTS) -> History:
     def slower(arm: str, metric: str, block: int) -> float:
         return 1.3 if arm == "native" and metric.startswith("boot.") else 1.0
 
-    runs = [
-        seen(
-            night(
-                number,
-                slower if number > 2 else lambda arm, metric, block: 1.0,
-                {"kernel": "6.2" if number > 2 else "6.1"},
-            )
-        )
-        for number in range(NIGHTS)
-    ]
+    runs = [seen(night(number, host={"kernel": "6.1"})) for number in range(3)]
+    runs += [seen(night(number, slower, {"kernel": "6.2"})) for number in range(3, nights)]
     found = history(runs)
     step = Step(night=3, before=0.0122, after=0.0159, kind="loss", acknowledged=acknowledged)
     series = [
