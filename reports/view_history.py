@@ -116,9 +116,8 @@ def history_view(found: History) -> HistoryView:
 def _lede(found: History) -> str:
     told = ngettext("{n} run, the oldest first.", "{n} runs, the oldest first.", len(found.nights))
     what = _("Each value is a cell's ratio (or difference) to that run's own baseline.")
-    few = (
-        "" if len(found.nights) >= LEAST_HISTORY else _("A change point takes {n} runs at the least.", n=LEAST_HISTORY)
-    )
+    few = _("In fewer than {n} runs no change can be told from noise.", n=LEAST_HISTORY)
+    few = few if len(found.nights) < LEAST_HISTORY else ""
     return " ".join([told, what, few]).strip()
 
 
