@@ -2,7 +2,7 @@
 // What the page can do beyond being read: filter, sort, copy, change its theme. Without it everything is there, too.
 "use strict";
 (() => {
-  /** @template {Element} T @param {string} selector @param {ParentNode} [within] @returns {T[]} */
+  /** @param {string} selector @param {ParentNode} [within] @returns {HTMLElement[]} */
   const all = (selector, within = document) => /** @type {any[]} */ ([...within.querySelectorAll(selector)]);
   /** @param {string} id */
   const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -15,9 +15,9 @@
   const status = byId("shown");
   const root = document.documentElement;
 
-  /** A group is a row with what belongs to it. @type {HTMLTableSectionElement[]} */
+  /** A group is a row with what belongs to it. @type {HTMLElement[]} */
   const groups = all("table.rows > tbody");
-  /** As they stood when the page was made. @type {Map<Element, Element[]>} */
+  /** As they stood when the page was made. @type {Map<HTMLElement, HTMLElement[]>} */
   const order = new Map();
   for (const table of all("table.rows")) order.set(table, all(":scope > tbody", table));
 
@@ -67,7 +67,7 @@
       shown += group.hidden ? 0 : 1;
     }
     for (const table of order.keys()) {
-      const none = order.get(table)?.every((group) => /** @type {HTMLElement} */ (group).hidden) || false;
+      const none = order.get(table)?.every((group) => group.hidden) || false;
       table.closest("section")?.toggleAttribute("data-nothing", none);
     }
     for (const fold of all("details.fold")) {
