@@ -10,8 +10,8 @@ import click
 
 from .. import store
 from ..errors import StoreError
-from .common import AS_JSON, LANG, print_json
-from .report import summary, write_page
+from .common import AS_JSON, LANG
+from .report import write_page
 
 
 @click.command()
@@ -23,7 +23,9 @@ from .report import summary, write_page
 @AS_JSON
 def demo(output: Path, open_page: bool, lang: str, as_json: bool) -> int:
     """Render a stored run of real hardware that ships with the package, and say where it came from."""
+    from tare_bench.reports.exports import render
     from tare_bench.reports.language import language
+    from tare_bench.reports.view import headline
 
     shipped = files("tare_bench").joinpath("demo")
     with as_file(shipped) as folder:
@@ -31,9 +33,9 @@ def demo(output: Path, open_page: bool, lang: str, as_json: bool) -> int:
             raise StoreError("This installation has no demo run.", hint="Measure one of your own: tare run --quick")
         with language(lang):
             found = write_page(folder, output)
-            document = summary(found)
+            document, answer = render("json", [found]), headline(found)
     if as_json:
-        print_json(document)
+        click.echo(document, nl=False)
         return 0
     host = found.run.manifest.host
     click.echo(
@@ -42,7 +44,7 @@ def demo(output: Path, open_page: bool, lang: str, as_json: bool) -> int:
     for notice in found.run.notices:
         if notice.code in ("emulated", "host-is-a-guest"):
             click.echo(f"note: {notice.message}")
-    for sentence in document["answer"]:
+    for sentence in answer:
         click.echo(sentence)
     click.echo(f"page: {output}")
     if open_page:
