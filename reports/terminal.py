@@ -70,7 +70,8 @@ def _print_table(console: Console, table: Table, *, whole: bool) -> None:
     for place, part in enumerate(parts):
         if place:
             console.print(Text(f"\n{_numbered(table.title, place, parts)}", style="bold"))
-        console.print(_table(part, usual))
+        room = (console.width - _ROW_HEAD) // max(1, len(part.columns))
+        console.print(_table(part, usual, " " if room >= _ONE_LINE else "\n"))
     if rows:
         for note in table.brief if whole or table.id != "weight" else ():
             console.print(Text(note, style="dim"))
@@ -78,6 +79,8 @@ def _print_table(console: Console, table: Table, *, whole: bool) -> None:
 
 _ROW_HEAD, _ARM = 18, 16
 """Columns of the terminal that a row's head and an arm need at least to be read."""
+_ONE_LINE = 26
+"""Columns of a value and its interval: where an arm has fewer, the interval has a line of its own, unbroken."""
 
 
 def _side_by_side(table: Table, width: int) -> list[Table]:
@@ -122,7 +125,7 @@ def _badges(page: Page) -> Text:
     return Text("  ").join(parts)
 
 
-def _table(table: Table, usual: str) -> RichTable:
+def _table(table: Table, usual: str, between: str) -> RichTable:
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -133,7 +136,7 @@ def _table(table: Table, usual: str) -> RichTable:
         notes = [note for note in (column.driver, _("baseline") if column.baseline else "", _(column.label)) if note]
         drawn.add_column(Text("\n".join([column.name, *notes])), overflow="fold")
     for row in table.rows:
-        drawn.add_row(_head(row), *(_cell(cell, usual) for cell in row.cells))
+        drawn.add_row(_head(row), *(_cell(cell, usual, between) for cell in row.cells))
     return drawn
 
 
@@ -154,17 +157,17 @@ def _head(row: TableRow) -> Text:
     return text
 
 
-def _cell(cell: TableCell, usual: str) -> Text:
+def _cell(cell: TableCell, usual: str, between: str) -> Text:
     from rich.text import Text
 
     text = Text(cell.value or cell.absent, style="" if cell.value else "dim")
     if cell.interval:
-        text.append(f" ({cell.interval})", style="dim")
+        text.append(f"{between}({cell.interval})", style="dim")
     if cell.fewer and cell.n != usual:
         text.append(f"\n{cell.n}", style="dim")
     if cell.effect:
         text.append(f"\n{cell.effect}")
-        text.append(f" ({cell.effect_interval})" if cell.effect_interval else "", style="dim")
+        text.append(f"{between}({cell.effect_interval})" if cell.effect_interval else "", style="dim")
     if cell.verdict is not None:
         text.append(f"\n{cell.verdict.shape} {cell.verdict.word}", style=_STYLES[cell.verdict.kind])
         label = "" if _(cell.label) in cell.verdict.word.upper() else _(cell.label)

@@ -52,7 +52,8 @@ VERDICT_WORDS: dict[Verdict, str] = {
 
 def is_speed(metric: Metric) -> bool:
     """Whether faster and slower are its words: elapsed times and rates. CPU time is an amount."""
-    return (metric.unit == "s" and not metric.name.endswith("cpu")) or metric.unit.endswith("/s")
+    amount = any(part.endswith("cpu") for part in metric.name.split("."))
+    return (metric.unit == "s" and not amount) or metric.unit.endswith("/s")
 
 
 def verdict_word(metric: Metric, comparison: Comparison) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import msgspec
@@ -156,3 +157,11 @@ def test_hostile_parameters_do_nothing() -> None:
     printed = _printed(hostile_rates())
     assert "\x1b" not in printed
     assert "\u202e" not in printed
+
+
+def test_no_interval_is_broken_over_two_lines_at_80_columns() -> None:
+    target = io.StringIO()
+    render_terminal(analyse(build(), METRICS, PRIMARY), Console(file=target, width=80, highlight=False))
+    lines = target.getvalue().splitlines()
+    assert any(re.search(r"\([\d.]+ to [\d.]+\) +\([\d.]+ to [\d.]+\)", line) for line in lines)
+    assert not [line for line in lines if re.search(r"\([−\d.]{1,5}( to)?(  |$)", line)]

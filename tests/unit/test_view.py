@@ -463,3 +463,11 @@ def test_the_host_after_the_run_and_its_tuning_are_shown() -> None:
     assert "asked for" in dict(found.method.plan)["Host tuning"]
     assert "host-overheated" in [notice.code for notice in found.notices]
     assert all(read == {"kernel_release": "6.1"} for read in analysis.facts.values())
+
+
+def test_cpu_time_is_an_amount_whoever_spent_it() -> None:
+    from tare_bench.reports.view_words import is_speed
+
+    assert [is_speed(METRICS[name]) for name in ("boot.ready", "boot.cpu", "boot.cpu.instance", "redis.host_cpu")] == [
+        True, False, False, False,
+    ]  # fmt: skip
