@@ -20,6 +20,7 @@ from tare_bench import cgroups, mounts, paths, processes
 from tare_bench.driver import Accounts, Channel, Instance, Kind, RunContext, Streams, Told
 from tare_bench.errors import InstanceError
 from tare_bench.model import Accelerator
+from tare_bench.network import Link, Reach
 from tare_bench.wire import SocketChannel
 
 from . import libvirt_granted, libvirt_host
@@ -154,6 +155,7 @@ class KvmInstance(Instance):
         room: Room,
         define: Callable[[Room], Domain],
         image_bytes: int | None,
+        link: Link | None = None,
     ) -> None:
         self._lv = libvirt_host.library()
         self._home = home
@@ -166,6 +168,8 @@ class KvmInstance(Instance):
         self._name = self._definition = ""
         self._memory = 0
         self._log: Path | None = None
+        self._link = link or Link()
+        self.address = self._link.address
         self._reaped, self._returned = threading.Event(), threading.Event()
         try:
             self._create(define(room), context)
@@ -185,7 +189,10 @@ class KvmInstance(Instance):
             flags |= self._lv.VIR_DOMAIN_START_AUTODESTROY
             context.lease.own("file", self._log)
         create = self._home.connection.createXML
-        self._domain = self._calling("libvirt did not create the guest.", create, self._definition, flags)
+        # The embedded driver makes a tap in the namespace of the thread that calls it, and QEMU then lives there, too.
+        with self._link.entered():
+            self._domain = self._calling("libvirt did not create the guest.", create, self._definition, flags)
+        self._link.adopt()
         self._pid = self._home.pid_of(self._name)
         self._started = processes.start_time(self._pid) if self._pid is not None else None
         self._returned.set()
@@ -193,6 +200,9 @@ class KvmInstance(Instance):
             self._channels.append(self._end("wire", domain.port))
         if domain.serial:
             self._channels.append(self._end("console", None))
+
+    def reach(self, port: int) -> Reach | None:
+        return self._link.reach(port)
 
     def _end(self, kind: str, port: str | None) -> Channel:
         """Our end of a port, or (None) of the serial console."""
@@ -259,6 +269,7 @@ class KvmInstance(Instance):
         blocks = self._monitor("query-block")
         found = libvirt_granted.of_guest(definition, len(cpus), memory, blocks)
         found["storage"] = mounts.storage(self._room.disk)
+        found |= self._link.granted()
         if self._pid is not None:
             with contextlib.suppress(OSError):  # a thread that is gone is none of the guest's
                 found |= libvirt_granted.of_qemu(self._pid, found)
@@ -329,6 +340,7 @@ class KvmInstance(Instance):
         if self._pid is not None:
             self._wait_ended(self._pid)
             self._pid = None
+        self._link.drop()
         self._room.close()
         if self._log is not None and not self._home.embedded:
             with contextlib.suppress(OSError):  # a system daemon's log is root's

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .. import pagecache, paths, registry, rootfs
 from ..config import Configured
@@ -13,6 +13,7 @@ from ..driver import LABEL_INSTANCE, LABEL_RUN, LABEL_RUNS, Driver, RunContext
 from ..errors import DriverUnavailable, ImageError, TareError
 from ..leases import Lease
 from ..model import Accelerator, Arm, Notice, Spec
+from ..network import Outside
 from ..rootfs import Rootfs
 
 
@@ -76,6 +77,8 @@ def make_ready(
     built = _simulated_rootfs() if simulated else build_rootfs(reference, context, say, plan.packages)
     ready = Ready(rootfs=built, cpus=cpus, notices=notices)
     move_elsewhere(cpus)
+    if any(arm.spec.network != "none" for use in able for arm in use.arms):
+        context = replace(context, outside=_outside(context, built, stack))
     for use in able:
         try:
             _open(use, context, plan.accelerator, ready, stack, say)
@@ -182,9 +185,24 @@ def _open(
     ready.described |= dict.fromkeys(use.keys, described)
     if any(arm.spec.page_cache == "cold" for arm in use.arms):
         pagecache.cold_image(driver)  # refused before the first trial, where it cannot be seen
+    require_networks(driver, use.arms)
     for arm in use.arms:
         ready.drivers[arm.name] = driver
         ready.accelerators[arm.name] = resolution.accelerator
+
+
+def _outside(context: RunContext, built: Rootfs, stack: contextlib.ExitStack) -> Outside:
+    outside = Outside(context.folder, built.tree)
+    stack.callback(outside.close)
+    return outside
+
+
+def require_networks(driver: Driver, arms: Sequence[Arm]) -> None:
+    """Raise DriverUnavailable where an arm cannot have the network that it was planned with: it gets no other one."""
+    for arm in arms:
+        if why := driver.refuses(arm.spec.network):
+            hint = 'Another `network` for that arm, or none: network = "none".'
+            raise DriverUnavailable(f'{arm.name} cannot have network = "{arm.spec.network}".', details=why, hint=hint)
 
 
 def _close(driver: Driver, lease: Lease, say: Callable[[str], None]) -> None:
