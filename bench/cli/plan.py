@@ -99,7 +99,8 @@ def _arm(arm: Arm) -> str:
     options = "".join(f", {key} = {value}" for key, value in arm.options.items())
     cache = "" if arm.spec.cache == "auto" else f", cache {arm.spec.cache}"
     cold = "" if arm.spec.page_cache == "warm" else f", page cache {arm.spec.page_cache}"
-    return f"{arm.driver}, {arm.spec.vcpus} vCPU, {arm.spec.memory >> 20} MiB{cache}{cold}{options}"
+    path = "" if arm.spec.network == "none" else f", network {arm.spec.network}"
+    return f"{arm.driver}, {arm.spec.vcpus} vCPU, {arm.spec.memory >> 20} MiB{cache}{cold}{path}{options}"
 
 
 def _workload(workload: WorkloadPlan) -> str:

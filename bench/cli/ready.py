@@ -77,8 +77,9 @@ def make_ready(
     built = _simulated_rootfs() if simulated else build_rootfs(reference, context, say, plan.packages)
     ready = Ready(rootfs=built, cpus=cpus, notices=notices)
     move_elsewhere(cpus)
-    if any(arm.spec.network != "none" for use in able for arm in use.arms):
-        context = replace(context, outside=_outside(context, built, stack))
+    paths_asked = {arm.spec.network for use in able for arm in use.arms} - {"none"}
+    if paths_asked:
+        context = replace(context, outside=_outside(context, built, stack, bridged="bridge" in paths_asked))
     for use in able:
         try:
             _open(use, context, plan.accelerator, ready, stack, say)
@@ -146,6 +147,13 @@ def _able(uses: Sequence[_Use], asked: frozenset[str]) -> tuple[list[_Use], list
     for use in uses:
         support = use.driver.check()
         if support.failed is None:
+            try:
+                require_networks(use.driver, use.arms)
+            except DriverUnavailable as error:
+                if use.driver.name in asked:
+                    raise
+                notices.append(_left_out(use.label, error.brief, error.details, error.hint))
+                continue
             able.append(use)
             notices += support.notices
         elif use.driver.name in asked:
@@ -191,9 +199,11 @@ def _open(
         ready.accelerators[arm.name] = resolution.accelerator
 
 
-def _outside(context: RunContext, built: Rootfs, stack: contextlib.ExitStack) -> Outside:
+def _outside(context: RunContext, built: Rootfs, stack: contextlib.ExitStack, *, bridged: bool) -> Outside:
     outside = Outside(context.folder, built.tree)
     stack.callback(outside.close)
+    if bridged:
+        outside.open()
     return outside
 
 
