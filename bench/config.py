@@ -173,7 +173,9 @@ def _on_a_bridge(arms: Sequence[Arm], file: PlanFile, *, named: bool) -> list[Ar
     """The arms of a plan whose workloads need a network and that names none: all have the same path."""
     said = [] if named else [number for number, table in enumerate(file.arm) if table.network is not None]
     return [
-        arm if number in said else msgspec.structs.replace(arm, spec=msgspec.structs.replace(arm.spec, network="bridge"))
+        arm
+        if number in said
+        else msgspec.structs.replace(arm, spec=msgspec.structs.replace(arm.spec, network="bridge"))
         for number, arm in enumerate(arms)
     ]
 

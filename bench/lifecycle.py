@@ -153,8 +153,7 @@ def boot(live: Live) -> None:
             raise
         live.uptimes.append((live.milestones["ready"], uptime))
         live.milestones["first_command"] = live.run("true", seconds=30).checked().done_at
-        if not instance.address:
-            _account_cpu(live, "first_command")
+        _account_cpu(live, "first_command")
         if not clock.select([starting], live.deadline):
             raise InstanceTimeout("The start did not return before the boot's deadline.")
         outcome(starting)

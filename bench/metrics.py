@@ -74,9 +74,9 @@ BOOT = (
         better="lower",
         resolution=CLOCK_TICK,
         title="CPU time of a boot",
-        definition="Host CPU seconds from the request to the first command (to the network, where there is one): the change of the host's busy time in "
-        "/proc/stat, less this program's own and less the idle rate of the moments before the latest instances; not "
-        "given where the host was not quiet just before.",
+        definition="Host CPU seconds from the request to the first command (to the network, where there is one): the "
+        "change of the host's busy time in /proc/stat, less this program's own and less the idle rate of the moments "
+        "before the latest instances; not given where the host was not quiet just before.",
     ),
 )
 

@@ -30,15 +30,18 @@ SUBNET = ipaddress.ip_network("198.18.0.0/16")
 MASK = str(SUBNET.netmask)
 PREFIX = SUBNET.prefixlen
 LOOPBACK = "127.0.0.1"
+HOST = Path("/proc/self/ns/net")
+"""The host's own network namespace."""
 BRIDGE = "tare0"
 DEVICE = "eth0"
 """An instance's end, as it calls it."""
-PORTS = (15201, 16380)
+PORTS = (15201, 17201)
 """Where servers listen in instances: what an engine publishes, or a VMM forwards, is made known to it beforehand."""
 SECONDS = 10.0
 """Within which a few links are made."""
 PROGRAMS = ("ip", "nsenter", "unshare")
 
+_TURNS = 1000
 _NEWNET = 0x40000000
 _HERE = "/proc/thread-self/ns/net"
 
@@ -71,13 +74,15 @@ class Reach:
 
     address: str
     port: int
+    listen: int
+    """The port that the server listens at, in the instance."""
     outside: Outside
-    within: bool = True
-    """Whether from the run's namespace; else from the host's."""
+    place: Path | None = None
+    """The network namespace that it is reached from; None: the run's own."""
 
     def run(self, argv: Sequence[str], *, seconds: float) -> bytes:
         """Run a program of the rootfs outside of the instance, and return what it prints. Raises InstanceError."""
-        return self.outside.run(argv, seconds=seconds, within=self.within)
+        return self.outside.run(argv, seconds=seconds, place=self.place)
 
 
 @dataclass(slots=True)
@@ -157,7 +162,7 @@ class Outside:
             finally:
                 _set(back.fileno())
 
-    def run(self, argv: Sequence[str], *, seconds: float, within: bool = True) -> bytes:
+    def run(self, argv: Sequence[str], *, seconds: float, place: Path | None = None) -> bytes:
         """Run a program of the rootfs with a view of it that is read-only, as a native instance has it.
 
         On the CPUs that this process has. Raises InstanceError with the program's own words.
@@ -166,15 +171,17 @@ class Outside:
         work.mkdir(exist_ok=True)
         script = files("tare_bench.guest").joinpath("native.sh").read_text(encoding="ascii")
         view = ["unshare", "-m", "--propagation", "private", "/bin/sh", "-c", script, "tare-load"]
-        words = [*view, str(self.tree), str(work), "--", *argv]
-        if within:
-            words = [*_enter(self._namespace), *words]
-        with tool.holding(self._namespace) if within else contextlib.nullcontext():
-            try:
+        namespace = self._namespace if place is None else os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        words = [*_enter(namespace), *view, str(self.tree), str(work), "--", *argv]
+        try:
+            with tool.holding(namespace):
                 return tool.run(words, stdin=b"go\n", seconds=seconds)
-            except ImageError as error:
-                brief = f"The load generator {argv[0]} failed."
-                raise InstanceError(brief, details=error.details or error.brief) from error
+        except ImageError as error:
+            brief = f"The load generator {argv[0]} failed."
+            raise InstanceError(brief, details=error.details or error.brief) from error
+        finally:
+            if place is not None:
+                os.close(namespace)
 
     def _ip(self, *lines: str) -> None:
         _ip(self._namespace, *lines)
@@ -189,17 +196,28 @@ class Link:
     address: str = ""
     """That of its own device, once it is up; empty where it has none of its own."""
     port: Port | None = None
+    place: Path = HOST
+    """Where it is reached from, unless it is on the bridge."""
+    published: dict[int, int] = field(default_factory=dict)
+    """Its ports to those that stand for them there, where they are not the same."""
 
     def __post_init__(self) -> None:
         if self.path == "bridge" and self.outside is not None:
             self.port = self.outside.port()
             self.address = self.port.address
+        elif self.path == "host" and self.outside is not None:
+            # All that have the host's network have the same ports.
+            step = 2 * (self.outside.port().number % _TURNS)
+            self.published = {port: port + step for port in PORTS}
 
     def reach(self, port: int) -> Reach | None:
         """As `Instance.reach`."""
         if self.outside is None or self.path == "none":
             return None
-        return Reach(self.address or LOOPBACK, port, self.outside, within=self.path == "bridge")
+        if self.port is not None:
+            return Reach(self.address, port, port, self.outside)
+        there = self.published.get(port, port)
+        return Reach(LOOPBACK, there, there if self.path == "host" else port, self.outside, self.place)
 
     def attach(self, pid: int) -> None:
         """Give the network namespace of that process its device. Raises InstanceError."""

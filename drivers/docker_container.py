@@ -102,6 +102,8 @@ class DockerInstance(Instance):
             self._client.start(self.container)
         if self._link.port is not None:
             self._link.attach(self._pid())  # it has a network namespace only now
+        elif self._link.path in ("host", "nat"):
+            self._connected()
 
     def _pid(self) -> int:
         """Its first process, on this host. Raises InstanceError."""
@@ -109,6 +111,22 @@ class DockerInstance(Instance):
         if not pid or not _is_here(pid, self.container):
             raise InstanceError("The container has no process that a network could be attached to.", details=NOT_HERE)
         return pid
+
+    def _connected(self) -> None:
+        """What the engine has connected it to, and where that is reached from: as a rule the host's own namespace.
+
+        Raises InstanceError where the engine is not on this host.
+        """
+        pid, seen = self._pid(), self._inspected()["NetworkSettings"]
+        if self._link.path == "host":
+            self._link.place = Path(f"/proc/{pid}/ns/net")
+            return
+        for port, bound in (seen.get("Ports") or {}).items():
+            if bound:
+                self._link.published[int(port.partition("/")[0])] = int(bound[0]["HostPort"])
+        self.address = (seen["Networks"].get("bridge") or {}).get("IPAddress") or ""
+        if daemons := self._daemons.engine:
+            self._link.place = Path(f"/proc/{daemons[0]}/ns/net")
 
     def reach(self, port: int) -> Reach | None:
         return self._link.reach(port)
@@ -151,6 +169,8 @@ class DockerInstance(Instance):
         # Only root may look into another user's namespace; what the engine has connected is its state, no request.
         networks = (seen.get("NetworkSettings") or {}).get("Networks")
         connected = {} if networks is None else {"network": ", ".join(sorted(networks)) or "none"}
+        if self._link.path == "nat" and networks and "bridge" in networks:
+            found["network"] = "nat"  # as a spec names the engine's own bridge
         return connected | found | self._link.granted()
 
     def _inspected(self) -> dict[str, Any]:

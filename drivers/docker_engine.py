@@ -1,7 +1,8 @@
 """`docker`: containers of the user's Docker engine, or of a private one where none is named and none answers.
 
 By the SDK's low-level API: create, attach, start, as `docker run` does it. The container has the engine's default
-isolation (capabilities, seccomp), no network of the engine's unless it is asked for, no log driver, and the spec's CPU set and memory limit without swap.
+isolation (capabilities, seccomp), no network of the engine's unless it is asked for, no log driver, and the spec's CPU
+set and memory limit without swap.
 """
 
 from __future__ import annotations
@@ -131,10 +132,8 @@ class DockerDriver(Driver):
     def refuses(self, path: NetworkPath) -> str:
         if path == "user":
             return "an engine's containers have no VMM whose network stack they could use"
-        if path == "nat":
-            return "not built yet"
-        if path == "host" and self._engine is not None:
-            return "the private engine has a network namespace of its own: the host's is not its containers' to have"
+        if path in ("host", "nat") and self._engine is not None:
+            return "it takes an engine of your own: the private one has a network namespace of its own, and no bridge"
         return network.refusal(path)
 
     def open(self, context: RunContext) -> None:
@@ -257,7 +256,8 @@ class DockerDriver(Driver):
             mem_limit=spec.memory,
             memswap_limit=spec.memory,
             cpuset_cpus=",".join(map(str, self._context.cpus_of(spec))),
-            network_mode="host" if spec.network == "host" else "none",
+            network_mode={"host": "host", "nat": "bridge"}.get(spec.network, "none"),
+            port_bindings=dict.fromkeys(network.PORTS, (network.LOOPBACK, None)) if spec.network == "nat" else {},
             log_config=docker.types.LogConfig(type="none"),
             tmpfs={"/tmp": "rw,exec,nosuid,nodev,mode=1777", "/run/tare": "rw,exec,nosuid,nodev,mode=700"},
             runtime=self.options.get("runtime"),
@@ -265,7 +265,8 @@ class DockerDriver(Driver):
         return dict(
             self.client.create_container_config(
                 image or self._image, agent_argv(), host_config=host, labels=self._labels(name), stdin_open=True,
-                tty=False, network_disabled=spec.network != "host", working_dir="/",
+                tty=False, network_disabled=spec.network not in ("host", "nat"), working_dir="/",
+                ports=list(network.PORTS) if spec.network == "nat" else None,
             )
             | {"StdinOnce": True}
         )  # fmt: skip

@@ -34,9 +34,10 @@ class Boot:
 class Card:
     """A network card."""
 
-    device: str
-    """The host's end: a tap that libvirt makes in the network namespace of the thread that asks for the guest."""
     mac: str
+    device: str = ""
+    """The host's end: a tap that libvirt makes in the network namespace of the thread that asks for the guest. Empty:
+    QEMU's own network stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +174,10 @@ def _devices(root: ET.Element, domain: Domain) -> None:
 
 
 def _card(devices: ET.Element, card: Card) -> None:
-    interface = ET.SubElement(devices, "interface", type="ethernet")
+    interface = ET.SubElement(devices, "interface", type="ethernet" if card.device else "user")
     ET.SubElement(interface, "mac", address=card.mac)
-    ET.SubElement(interface, "target", dev=card.device)
+    if card.device:
+        ET.SubElement(interface, "target", dev=card.device)
     ET.SubElement(interface, "model", type="virtio")
     ET.SubElement(interface, "rom", enabled="no")  # nothing is booted from it
     _slot(interface, 4)

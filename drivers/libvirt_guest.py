@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import shutil
 import socket
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from xml.etree import ElementTree as ET
 
-from tare_bench import cgroups, mounts, paths, processes
+from tare_bench import cgroups, mounts, network, paths, processes
 from tare_bench.driver import Accounts, Channel, Instance, Kind, RunContext, Streams, Told
 from tare_bench.errors import InstanceError
 from tare_bench.model import Accelerator
@@ -193,6 +194,8 @@ class KvmInstance(Instance):
         with self._link.entered():
             self._domain = self._calling("libvirt did not create the guest.", create, self._definition, flags)
         self._link.adopt()
+        if self._link.path == "user":
+            self._link.published |= {port: self._forwarded(port) for port in network.PORTS}
         self._pid = self._home.pid_of(self._name)
         self._started = processes.start_time(self._pid) if self._pid is not None else None
         self._returned.set()
@@ -259,6 +262,24 @@ class KvmInstance(Instance):
             libvirt_qemu.qemuMonitorCommand, self._domain, json.dumps({"execute": query}), 0,
         )  # fmt: skip
         return json.loads(words)["return"]
+
+    def _forwarded(self, port: int) -> int:
+        """The port of the host's loopback that QEMU's own network stack hands on to that one of the guest.
+
+        The kernel chooses it, so that nobody else can have it.
+        """
+        import libvirt_qemu
+
+        def ask(command: str) -> str:
+            hmp = libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP
+            brief = "QEMU did not forward a port to the guest."
+            return str(self._calling(brief, libvirt_qemu.qemuMonitorCommand, self._domain, command, hmp))
+
+        said = ask(f"hostfwd_add hostnet0 tcp:{network.LOOPBACK}:0-:{port}")
+        found = re.search(rf"{re.escape(network.LOOPBACK)} +(\d+) +\S+ +{port}\b", ask("info usernet"))
+        if found is None:
+            raise InstanceError("QEMU did not forward a port to the guest.", details=said)
+        return int(found[1])
 
     def granted(self) -> Mapping[str, str]:
         if self._domain is None:

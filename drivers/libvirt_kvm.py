@@ -41,6 +41,10 @@ from .libvirt_uri import EMBED, Flavour, flavour
 if TYPE_CHECKING:
     from tare_bench.rootfs import Rootfs
 
+USER_ADDRESS, USER_MASK = "10.0.2.15", "255.255.255.0"
+"""A guest's in QEMU's own network stack, as its documentation has it."""
+USER_MAC = "52:54:00:12:34:56"
+"""QEMU's own choice; there is nobody beside it."""
 ACCELERATORS = ("auto", "kvm", "tcg")
 
 
@@ -113,8 +117,10 @@ class KvmDriver(Driver):
         return f"{self.uri} {libvirt} {owner.uid}:{owner.gid}"
 
     def refuses(self, path: NetworkPath) -> str:
-        if path in ("host", "nat", "user"):
-            return f"no guest is given the network `{path}` yet"
+        if path == "host":
+            return "a guest has a kernel of its own, and so no network of the host's"
+        if path == "nat":
+            return "libvirt's default network is made by a daemon's set-up, which a guest of Tare's does not have"
         if path == "bridge" and flavour(self.uri) is not Flavour.EMBED:
             return f"the libvirt at {self.uri} makes its taps in its own network namespace, not in the run's"
         return network.refusal(path)
@@ -194,8 +200,11 @@ class KvmDriver(Driver):
         cache, link = disk_cache(spec.cache), Link(context.outside, spec.network)
         card, initrd, words = None, image.initrd, guest_image.CMDLINE
         if link.port is not None:
-            card, initrd = Card(link.port.device, link.port.mac), image.network
+            card, initrd = Card(link.port.mac, link.port.device), image.network
             words = f"{words} tare.address={link.address}/{MASK}"
+        elif link.path == "user":
+            card, initrd, link.address = Card(USER_MAC), image.network, USER_ADDRESS
+            words = f"{words} tare.address={USER_ADDRESS}/{USER_MASK}"
 
         def define(room: Room) -> Domain:
             room.overlay(base, cache)

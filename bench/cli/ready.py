@@ -72,7 +72,7 @@ def make_ready(
     notices += more
     cpus = instance_cpus(max(arm.spec.vcpus for arm in plan.arms))
     room = max(arm.spec.disk for arm in plan.arms)
-    context = RunContext(lease.folder.name, lease.folder, lease, cpus, room, crowd_cpus(len(cpus)))
+    context = RunContext(lease.folder.name, lease.folder, lease, cpus, room, crowd_cpus=crowd_cpus(len(cpus)))
     simulated = all(use.driver.name == "fake" for use in able)
     built = _simulated_rootfs() if simulated else build_rootfs(reference, context, say, plan.packages)
     ready = Ready(rootfs=built, cpus=cpus, notices=notices)

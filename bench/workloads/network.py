@@ -1,7 +1,7 @@
-"""Over the network: a server in the instance, and its load outside of it, from the same rootfs, on the harness's CPUs.
+"""Over the network: a server in the instance, and its load outside of it, from the same rootfs, on our CPUs.
 
-What an instance is reached by (its spec's `network`) is what is measured: the same bridge for all, or what users have by
-default. Nothing of the load runs in the instance.
+What an instance is reached by (its spec's `network`) is what is measured: the same bridge for all, or what users have
+by default. Nothing of the load runs in the instance.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class NetworkWorkload(SizedWorkload):
     needs_network = True
 
     @abstractmethod
-    def serve(self, address: str) -> str:
+    def serve(self, address: str, port: int) -> str:
         """The shell command that has the server listen there, and returns once it does."""
 
     @abstractmethod
@@ -56,9 +56,9 @@ class NetworkWorkload(SizedWorkload):
         return found
 
     def prepared(self, live: Live, params: Mapping[str, Scalar]) -> str:
-        self.reach(live)
+        reach = self.reach(live)
         assert live.instance is not None
-        return self.serve(live.instance.address or LOOPBACK)
+        return self.serve(live.instance.address or LOOPBACK, reach.listen)
 
     def done(self, live: Live, params: Mapping[str, Scalar], work: int) -> bytes:
         reach = self.reach(live)
@@ -112,8 +112,8 @@ class NetStream(NetworkWorkload):
     first, step = 8, 1e-3
     seconds = 1.0
 
-    def serve(self, address: str) -> str:
-        start = f"iperf3 --server --bind {address} --port {self.port} --forceflush"
+    def serve(self, address: str, port: int) -> str:
+        start = f"iperf3 --server --bind {address} --port {port} --forceflush"
         return f"{start} >/run/tare/iperf3.log 2>&1 </dev/null &\n{_wait('iperf3.log', 'Server listening')}"
 
     def load(self, reach: Reach, params: Mapping[str, Scalar], work: int) -> Sequence[str]:
@@ -164,8 +164,8 @@ class NetRequest(NetworkWorkload):
     first, step = 200, STEP
     seconds = 1.0
 
-    def serve(self, address: str) -> str:
-        where = f"--bind {address} --port {self.port} --requirepass {SECRET}"
+    def serve(self, address: str, port: int) -> str:
+        where = f"--bind {address} --port {port} --requirepass {SECRET}"
         start = f"redis-server {where} --save '' --appendonly no --hz 1 --dir /run/tare"
         return f"{start} >/run/tare/net.log 2>&1 </dev/null &\n{_wait('net.log', 'Ready to accept')}"
 

@@ -119,7 +119,8 @@ class SizedWorkload(Workload):
         for metric in self.metrics:
             if metric.name in parsed.values:
                 value = parsed.values[metric.name]
-                measured.add(metric, value, error=value * self.step / max(parsed.seconds, self.step))
+                share = self.step / max(parsed.seconds, self.step) if metric.unit.endswith("/s") else 0.0
+                measured.add(metric, value, error=value * share or None)
         if spent is not None:
             measured.add(self.cost, spent / work)
         if self.writes:
