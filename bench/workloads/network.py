@@ -123,9 +123,13 @@ class NetStream(NetworkWorkload):
 
     def parse(self, stdout: str, params: Mapping[str, Scalar], work: int) -> Parsed:
         said = json.loads(stdout)
+        if not isinstance(said, dict):
+            raise ValueError("not iperf3's report")
         if error := said.get("error"):
             raise ValueError(error)
-        got = said["end"]["sum_received"]
+        sent, got = (said["end"][f"sum_{way}"] for way in ("sent", "received"))
+        if sent["bytes"] < work * MIB:
+            raise ValueError(f"{sent['bytes'] / MIB:.1f} MiB were sent instead of {work}")
         if not got["bytes"] or not got["seconds"]:
             raise ValueError("nothing was received")
         return Parsed(got["seconds"], {RATE.name: got["bytes"] / got["seconds"]})
