@@ -162,11 +162,18 @@ def _arm(table: ArmTable, spec: Spec, options: Options, lines: Lines, number: in
         network=table.network or spec.network,
     )
     return Arm(
-        name=first(table.name, table.driver if own.page_cache == "warm" else f"{table.driver} {own.page_cache}"),
+        name=first(table.name, _usual_name(table, own)),
         driver=table.driver,
         options=_driver_options(table, options, lines, number),
         spec=own,
     )
+
+
+def _usual_name(table: ArmTable, own: Spec) -> str:
+    """The driver, and what sets the arm apart from a plain one of it."""
+    apart = ["cold"] if own.page_cache == "cold" else []
+    apart += [table.network] if table.network in ("host", "user", "nat") else []
+    return " ".join([table.driver, *apart])
 
 
 def _on_a_bridge(arms: Sequence[Arm], file: PlanFile, *, named: bool) -> list[Arm]:

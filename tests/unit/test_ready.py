@@ -141,7 +141,8 @@ def test_an_arm_whose_network_cannot_be_had_is_left_out_and_never_given_another(
     found = prepared(arm("a", driver="other"), networked("b", "nat"))
     assert list(found.drivers) == ["a"]
     [left] = [each for each in found.notices if each.code == "left-out"]
-    assert (left.subject, left.message) == ("guests", 'guests is left out: b cannot have network = "nat": it has no cable')
+    assert left.subject == "guests"
+    assert left.message == 'guests is left out: b cannot have network = "nat": it has no cable'
 
 
 def test_by_default_a_driver_gives_no_network() -> None:
