@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from tare_bench import leases, registry
 from tare_bench.cli import ready
 from tare_bench.config import Configured
@@ -18,6 +21,8 @@ from tare_bench.errors import DriverUnavailable, TareError
 from tare_bench.model import Arm, NetworkPath, Notice, Plan, Spec, WorkloadPlan
 from tare_bench.paths import cache_dir
 from tare_bench.rootfs import Rootfs
+
+plan_command: Any = import_module("tare_bench.cli.plan").plan
 
 SPEC = Spec(vcpus=1, memory=1 << 29)
 ROOTFS = Rootfs(digest="sha256:" + "0" * 64, folder=cache_dir(), size=0, recipe="", packages={})
@@ -143,6 +148,19 @@ def test_an_arm_whose_network_cannot_be_had_is_left_out_and_never_given_another(
     [left] = [each for each in found.notices if each.code == "left-out"]
     assert left.subject == "guests"
     assert left.message == 'guests is left out: b cannot have network = "nat": it has no cable'
+
+
+def test_a_plan_says_what_network_its_arms_cannot_have(tmp_path: Path) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text("[[arm]]\ndriver = 'native'\nnetwork = 'user'\n")
+    refused = CliRunner().invoke(plan_command, [str(file)])
+    assert isinstance(refused.exception, DriverUnavailable)
+    assert refused.exception.brief == 'native user cannot have network = "user".'
+    file.write_text("[instance]\nnetwork = 'user'\n")
+    shown = CliRunner().invoke(plan_command, [str(file)])
+    assert shown.exit_code == 0
+    assert "native would be left out: native cannot have" in shown.output
+    assert "kvm would be left out" not in shown.output or os.geteuid() != 0
 
 
 def test_by_default_a_driver_gives_no_network() -> None:
