@@ -380,7 +380,7 @@ def test_nothing_else_has_a_network() -> None:
 def test_a_network_that_is_named_stays() -> None:
     text = f"[run]\nsuite = 'network'\n{KVM}network = 'user'\n[[arm]]\ndriver = 'docker'\n"
     arms = config.configure(Options(plan=file(text))).plan.arms
-    assert [(arm.name, arm.spec.network) for arm in arms] == [("kvm", "user"), ("docker", "bridge")]
+    assert [(arm.name, arm.spec.network) for arm in arms] == [("kvm user", "user"), ("docker", "bridge")]
     text = (
         f"[run]\nsuite = 'network'\n[instance]\nnetwork = 'none'\n{KVM}network = 'bridge'\n[[arm]]\ndriver = 'docker'\n"
     )
