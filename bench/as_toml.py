@@ -38,7 +38,8 @@ def text(plan: Plan) -> str:
 
 
 def _as_spec(spec: Spec) -> dict[str, Any]:
-    return {"vcpus": spec.vcpus, "memory": spec.memory, "cache": spec.cache, "page_cache": spec.page_cache}
+    keys = ("vcpus", "memory", "cache", "page_cache", "network")
+    return {key: getattr(spec, key) for key in keys}
 
 
 def _as_names(plan: Plan) -> dict[str, Any] | None:

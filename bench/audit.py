@@ -284,7 +284,7 @@ def _declared(fact: _Fact, baseline: Side, arm: Side) -> bool:
 def _missed(fact: _Fact, side: Side, got: str) -> str:
     """That a side was not given what it was asked for, in words; empty where it was, or where that is not known."""
     asked = side.asked.get(fact.axis, "") if fact.asked else ""
-    own_way = fact.axis == "network" and side.kind == "process" and got == "host"
+    own_way = fact.axis == "network" and side.kind == "process" and (asked, got) == ("none", "host")
     if not asked or not got or own_way or got in (asked, INHERENT):
         return ""
     return f"{side.name} was to have {asked}"
@@ -486,7 +486,9 @@ FACTS: Sequence[_Fact] = (
     ),
     _Fact("Requests of the disk", "engine.disk io", _stored("engine.disk io"), axis="cache", natural=_no_such_thing),
     _Fact("Network", "engine.network", _stored("engine.network"), axis="network", asked=True, natural=_host_network),
-    _Fact("Network devices, inside", "inside.network", _stored("inside.network"), natural=_host_network),
+    _Fact(
+        "Network devices, inside", "inside.network", _stored("inside.network"), axis="network", natural=_host_network
+    ),
     _Fact("Limits", "inside.limits", _limits),
     _Fact("User and umask", "inside.user", _stored("inside.user")),
     _Fact("Environment", "inside.environment", _stored("inside.environment")),

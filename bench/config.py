@@ -100,6 +100,8 @@ def configure(options: Options) -> Configured:
     rounds, most = _rounds(options, file, lines)
     asked_for = suites.Asked(options.workloads, options.suite, options.quick, _limits(options, file, lines, arms))
     workloads = suites.choose(asked_for, file, lines, rounds)
+    if file.instance.network is None and any(registry.planned(each).needs_network for each in workloads):
+        arms = _on_a_bridge(arms, file, named=bool(options.drivers))
     _fit_together(arms, workloads)
     _fit_at_once(options, arms, workloads)
     asked_rounds = first(options.rounds, file.run.min_rounds, file.run.max_rounds)
@@ -157,13 +159,32 @@ def _arm(table: ArmTable, spec: Spec, options: Options, lines: Lines, number: in
         memory=_memory(table.memory, lines, where) or spec.memory,
         cache=table.cache or spec.cache,
         page_cache=table.page_cache or spec.page_cache,
+        network=table.network or spec.network,
     )
     return Arm(
-        name=first(table.name, table.driver if own.page_cache == "warm" else f"{table.driver} {own.page_cache}"),
+        name=first(table.name, _usual_name(table, own)),
         driver=table.driver,
         options=_driver_options(table, options, lines, number),
         spec=own,
     )
+
+
+def _usual_name(table: ArmTable, own: Spec) -> str:
+    """The driver, and what sets the arm apart from a plain one of it."""
+    apart = ["cold"] if own.page_cache == "cold" else []
+    apart += [table.network] if table.network in ("host", "user", "nat") else []
+    return " ".join([table.driver, *apart])
+
+
+def _on_a_bridge(arms: Sequence[Arm], file: PlanFile, *, named: bool) -> list[Arm]:
+    """The arms of a plan whose workloads need a network and that names none: all have the same path."""
+    said = [] if named else [number for number, table in enumerate(file.arm) if table.network is not None]
+    return [
+        arm
+        if number in said
+        else msgspec.structs.replace(arm, spec=msgspec.structs.replace(arm.spec, network="bridge"))
+        for number, arm in enumerate(arms)
+    ]
 
 
 def _named(table: ArmTable, drivers: Iterable[str], at: Place) -> None:
@@ -210,6 +231,7 @@ def _spec(table: InstanceTable, lines: Lines) -> Spec:
         disk=_disk(table.disk, lines) or 1 << 30,
         cache=table.cache or "auto",
         page_cache=table.page_cache or "warm",
+        network=table.network or "none",
     )
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
 from .clock import Clock, MonotonicClock
-from .model import Accelerator, Notice, Spec
+from .model import Accelerator, NetworkPath, Notice, Spec
 
 if TYPE_CHECKING:
     from .leases import Lease
+    from .network import Outside, Reach
     from .rootfs import Rootfs
 
 GRANTED = {
@@ -28,7 +29,7 @@ GRANTED = {
     "memory": "bytes at most: a limit, or a guest's size",
     "swap": "bytes of the host's swap that it may use beyond its memory",
     "processes": "how many processes it may have at most",
-    "network": "none, host, or the devices that it has",
+    "network": "none, host, or the path that it has: bridge; else the devices",
     "disk cache": "how its disk goes through the host's page cache, as a spec names it",
     "disk io": "how its disk's requests are made: native or threads",
     "storage": "the host's file system that takes what it writes: type and device",
@@ -174,6 +175,8 @@ class RunContext:
     """The host CPUs that instances run on."""
     disk: int = 1 << 30
     """Bytes of room that a guest's disk has beyond the rootfs."""
+    outside: Outside | None = None
+    """The run's bridge, and where load comes from; None where no arm has a network."""
     crowd_cpus: tuple[int, ...] = ()
     """The host CPUs among which instances take turns where many run at once; empty: the same."""
 
@@ -189,6 +192,12 @@ class Instance(ABC):
     """One running process tree, container or guest."""
 
     id: str
+    address: str = ""
+    """The address that its network device has once it is up; empty where it has none of its own."""
+
+    def reach(self, port: int) -> Reach | None:
+        """How a server that listens at that port in it is reached from outside; None where it has no network."""
+        return None
 
     @abstractmethod
     def attach(self) -> Streams:
@@ -252,6 +261,10 @@ class Driver(ABC):
     @abstractmethod
     def describe(self) -> Mapping[str, str]:
         """Versions and settings, stored with the run."""
+
+    def refuses(self, path: NetworkPath) -> str:
+        """Why its instances cannot have that network, in words; empty where they can. Asked before and after `open`."""
+        return "" if path == "none" else f"the driver {self.name} gives no instance a network"
 
     @abstractmethod
     def open(self, context: RunContext) -> None:

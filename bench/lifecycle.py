@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from . import pressure
+from . import network, pressure
 from .clock import NS, Call, Clock, finish, let_end, outcome, sleep_until
 from .driver import Accounts, Creator, Instance
 from .errors import InstanceError, InstanceTimeout
@@ -153,11 +153,14 @@ def boot(live: Live) -> None:
             raise
         live.uptimes.append((live.milestones["ready"], uptime))
         live.milestones["first_command"] = live.run("true", seconds=30).checked().done_at
-        _account_cpu(live)
+        _account_cpu(live, "first_command")
         if not clock.select([starting], live.deadline):
             raise InstanceTimeout("The start did not return before the boot's deadline.")
         outcome(starting)
         live.milestones["start_returned"] = starting.returned_at or clock.now()
+        if instance.address:
+            live.milestones["network"] = _see_network(live, instance.address)
+            _account_cpu(live, "network")
     finally:
         let_end(clock, starting)
         starting.close()
@@ -167,11 +170,20 @@ def boot(live: Live) -> None:
         live.milestones["init"] = live.console.marker_at
 
 
-def _account_cpu(live: Live) -> None:
+def _see_network(live: Live, address: str) -> int:
+    """When its network was seen to be up, from inside. Raises InstanceError with the devices that it has instead."""
+    answer = live.run(network.seen_inside(address), seconds=30)
+    if answer.status:
+        devices = answer.stdout.decode(errors="replace")
+        raise InstanceError("The instance's network is not up.", details=f"{address}; devices:\n{devices}")
+    return answer.done_at
+
+
+def _account_cpu(live: Live, until: str) -> None:
     """The change of the host's busy time, less this program's own and less what the host did before anyway."""
     busy = live.clock.busy()
     if busy is not None and live.busy_at_request is not None and live.idle_rate is not None:
-        elapsed = (live.milestones["first_command"] - live.requested_at) / NS
+        elapsed = (live.milestones[until] - live.requested_at) / NS
         spent = busy - live.busy_at_request - live.idle_rate * elapsed
         live.boot_cpu = spent if spent > 0 else None  # less than the clock's tick can tell is not a zero
 

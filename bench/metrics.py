@@ -62,15 +62,21 @@ BOOT = (
     _boot("init", "Init runs", "Guests only: the marker line that the init of the initramfs writes to the console."),
     _boot("ready", "Boot to ready", "The host reads the first byte of the agent's READY."),
     _boot("first_command", "First command", "The host reads the answer to the first command, `true`."),
+    _boot(
+        "network",
+        "Network up",
+        "Only with a network: the host reads the answer to a command that sees the network device up and with its "
+        "address. It is sent once the start has returned, since an engine attaches what it has started.",
+    ),
     Metric(
         name="boot.cpu",
         unit="s",
         better="lower",
         resolution=CLOCK_TICK,
         title="CPU time of a boot",
-        definition="Host CPU seconds from the request to the first command: the change of the host's busy time in "
-        "/proc/stat, less this program's own and less the idle rate of the moments before the latest instances; not "
-        "given where the host was not quiet just before.",
+        definition="Host CPU seconds from the request to the first command (to the network, where there is one): the "
+        "change of the host's busy time in /proc/stat, less this program's own and less the idle rate of the moments "
+        "before the latest instances; not given where the host was not quiet just before.",
     ),
 )
 

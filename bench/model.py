@@ -20,6 +20,11 @@ Status = Literal["ok", "failed", "timeout", "skipped"]
 Accelerator = Literal["none", "kvm", "tcg", "simulated"]
 """`none`: the instance runs on the host's kernel and has no accelerator to name; `simulated`: the fake driver."""
 
+NetworkPath = Literal["none", "bridge", "host", "user", "nat"]
+"""What lies between an instance and what is outside of it. `bridge`: one of the run's own, the same for every driver.
+The others are what users have by default: `host`, the host's own network; `user`, a VMM's own network stack; `nat`, an
+engine's own bridge with a published port."""
+
 Scalar = str | int | float | bool
 
 INHERENT = "none of its own"
@@ -39,7 +44,8 @@ class Spec(Record, frozen=True, kw_only=True):
     """Bytes. A limit for a container, the size of a guest (its kernel included)."""
     rootfs: str = ""
     """The digest of the root filesystem, `sha256:...`; empty until it has been built."""
-    network: Literal["none"] = "none"
+    network: NetworkPath = "none"
+    """Why an instance cannot have one is said before the first trial; it never gets another one instead."""
     disk: int = 1 << 30
     """Bytes of room that a guest's disk has beyond the rootfs itself."""
     init: Literal["agent"] = "agent"
@@ -149,6 +155,8 @@ class WorkloadPlan(Record, frozen=True, kw_only=True):
     """Whether it starts its instances itself, as many as it needs, in blocks that come last."""
     sized: bool = False
     """Whether the warm-up finds out how much work it is given, the same for all arms."""
+    packages: list[str] = []
+    """What the default rootfs has beside its usual packages, for it."""
     own: OwnWorkload | None = None
     """What it does, where the plan file says that and not Tare."""
 
@@ -200,7 +208,8 @@ class Plan(Record, frozen=True, kw_only=True):
     @property
     def packages(self) -> list[str]:
         """What the default rootfs has beside its usual packages, sorted."""
-        return sorted({name for each in self.workloads if each.own for name in each.own.packages})
+        own = [name for each in self.workloads if each.own for name in each.own.packages]
+        return sorted({*own, *(name for each in self.workloads for name in each.packages)})
 
     def times(self, workload: WorkloadPlan) -> int:
         """The measured blocks that a workload is planned for."""

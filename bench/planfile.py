@@ -15,6 +15,7 @@ import msgspec
 
 from . import registry
 from .errors import UsageError, cut
+from .model import NetworkPath
 
 MAX_PLAN_BYTES = 1 << 18
 _TRIES = 2_000
@@ -61,6 +62,7 @@ class InstanceTable(Table, kw_only=True):
     disk: int | str | None = None
     cache: Cache | None = None
     page_cache: PageCache | None = None
+    network: NetworkPath | None = None
 
 
 class ArmTable(Table, kw_only=True):
@@ -72,6 +74,7 @@ class ArmTable(Table, kw_only=True):
     memory: int | str | None = None
     cache: Cache | None = None
     page_cache: PageCache | None = None
+    network: NetworkPath | None = None
     options: dict[str, Any] = {}
 
 

@@ -45,6 +45,7 @@ SUITES: dict[str, tuple[str, ...]] = {
     "boot": ("boot",),
     "footprint": ("boot", "memory", "disk", *_GROWTH),
     "throughput": _THROUGHPUT,
+    "network": ("boot", "net-stream", "net-request"),
 }
 """A named set of workloads; in `full` they have all of their parameters."""
 
@@ -232,6 +233,7 @@ def _built_in(
             together=together,
             crowd=workload.crowd,
             sized=sized,
+            packages=list(workload.packages),
         )
         for params in variants
     ]

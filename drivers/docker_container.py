@@ -17,6 +17,7 @@ from tare_bench import cgroups, granted, processes
 from tare_bench.driver import Accounts, Instance, Kind, Streams, Told
 from tare_bench.errors import InstanceError
 from tare_bench.model import Accelerator
+from tare_bench.network import Link, Reach
 from tare_bench.wire import SocketChannel
 
 from .docker_client import wrapped
@@ -73,8 +74,10 @@ class DockerInstance(Instance):
         daemons: Daemons,
         image_bytes: int | None,
         engine_log: Callable[[], str],
+        link: Link,
     ) -> None:
         self.id = name
+        self._link, self.address = link, link.address
         self._client = client
         self.container = container
         self._removed = False
@@ -97,6 +100,36 @@ class DockerInstance(Instance):
     def start(self) -> None:
         with wrapped("The engine did not start the container."):
             self._client.start(self.container)
+        if self._link.port is not None:
+            self._link.attach(self._pid())  # it has a network namespace only now
+        elif self._link.path in ("host", "nat"):
+            self._connected()
+
+    def _pid(self) -> int:
+        """Its first process, on this host. Raises InstanceError."""
+        pid = int(self._inspected()["State"]["Pid"])
+        if not pid or not _is_here(pid, self.container):
+            raise InstanceError("The container has no process that a network could be attached to.", details=NOT_HERE)
+        return pid
+
+    def _connected(self) -> None:
+        """What the engine has connected it to, and where that is reached from: as a rule the host's own namespace.
+
+        Raises InstanceError where the engine is not on this host.
+        """
+        pid, seen = self._pid(), self._inspected()["NetworkSettings"]
+        if self._link.path == "host":
+            self._link.place = Path(f"/proc/{pid}/ns/net")
+            return
+        for port, bound in (seen.get("Ports") or {}).items():
+            if bound:
+                self._link.published[int(port.partition("/")[0])] = int(bound[0]["HostPort"])
+        self.address = (seen["Networks"].get("bridge") or {}).get("IPAddress") or ""
+        if daemons := self._daemons.engine:
+            self._link.place = Path(f"/proc/{daemons[0]}/ns/net")
+
+    def reach(self, port: int) -> Reach | None:
+        return self._link.reach(port)
 
     def accelerator(self) -> Accelerator:
         return "none"
@@ -135,7 +168,10 @@ class DockerInstance(Instance):
             raise InstanceError("The container's process is gone.", details=str(error)) from error
         # Only root may look into another user's namespace; what the engine has connected is its state, no request.
         networks = (seen.get("NetworkSettings") or {}).get("Networks")
-        return ({} if networks is None else {"network": ", ".join(sorted(networks)) or "none"}) | found
+        connected = {} if networks is None else {"network": ", ".join(sorted(networks)) or "none"}
+        if self._link.path == "nat" and networks and "bridge" in networks:
+            found["network"] = "nat"  # as a spec names the engine's own bridge
+        return connected | found | self._link.granted()
 
     def _inspected(self) -> dict[str, Any]:
         with wrapped("The engine does not know the container."):
@@ -174,6 +210,7 @@ class DockerInstance(Instance):
                     remove(self._client, self.container)
                 self._removed = True
         finally:
+            self._link.drop()
             if self._channel is not None:
                 self._channel.close()
                 self._response.close()

@@ -24,17 +24,18 @@ class Daemons:
         """Of the private engine with that pid, as long as it has no container; else of the one that listens there."""
         self._private = private is not None
         found = [private, *processes.descendants(private)] if private is not None else listeners(url)
-        self._engine = tuple(found)
+        self.engine = tuple(found)
+        """The engine's own, without containerd where that is another's; empty where they cannot be told."""
         self._known: dict[int, int | None] = {pid: processes.start_time(pid) for pid in found if self._private}
 
     def serving(self, shim: int) -> tuple[int, ...]:
         """Their pids, where `shim` is one of the engine's; empty where not all can be told."""
-        if not self._engine:
+        if not self.engine:
             return ()
         if not self._known or not self._alive():
-            if self._private or (containerd := _containerd_of(shim, self._engine[0])) is None:
+            if self._private or (containerd := _containerd_of(shim, self.engine[0])) is None:
                 return ()
-            self._known = {pid: processes.start_time(pid) for pid in (*self._engine, containerd)}
+            self._known = {pid: processes.start_time(pid) for pid in (*self.engine, containerd)}
         return tuple(self._known)
 
     def _alive(self) -> bool:

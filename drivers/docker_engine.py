@@ -1,7 +1,8 @@
 """`docker`: containers of the user's Docker engine, or of a private one where none is named and none answers.
 
 By the SDK's low-level API: create, attach, start, as `docker run` does it. The container has the engine's default
-isolation (capabilities, seccomp), no network, no log driver, and the spec's CPU set and memory limit without swap.
+isolation (capabilities, seccomp), no network of the engine's unless it is asked for, no log driver, and the spec's CPU
+set and memory limit without swap.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import docker
 import docker.errors
 import docker.types
-from tare_bench import cgroups, paths
+from tare_bench import cgroups, network, paths
 from tare_bench.driver import (
     LABEL_INSTANCE,
     LABEL_RUN,
@@ -32,7 +33,8 @@ from tare_bench.driver import (
 )
 from tare_bench.errors import DriverUnavailable, ImageError
 from tare_bench.guest import agent_argv
-from tare_bench.model import Notice, Spec
+from tare_bench.model import NetworkPath, Notice, Spec
+from tare_bench.network import Link
 
 from . import docker_commit, docker_endpoint, private_engine
 from .docker_client import connect, wrapped
@@ -126,6 +128,13 @@ class DockerDriver(Driver):
         }
         components = {part["Name"].lower(): part["Version"] for part in version.get("Components", [])}
         return facts | {name: components[name] for name in ("containerd", "runc", "crun") if name in components}
+
+    def refuses(self, path: NetworkPath) -> str:
+        if path == "user":
+            return "an engine's containers have no VMM whose network stack they could use"
+        if path in ("host", "nat") and self._engine is not None:
+            return "it takes an engine of your own: the private one has a network namespace of its own, and no bridge"
+        return network.refusal(path)
 
     def open(self, context: RunContext) -> None:
         self._context = context
@@ -237,6 +246,7 @@ class DockerDriver(Driver):
         return DockerInstance(
             self.client, created["Id"], name,
             daemons=self._daemons, image_bytes=self._image_bytes, engine_log=self.engine_log,
+            link=Link(self._context.outside, spec.network),
         )  # fmt: skip
 
     def container_body(self, spec: Spec, name: str, image: str = "") -> dict[str, Any]:
@@ -246,7 +256,8 @@ class DockerDriver(Driver):
             mem_limit=spec.memory,
             memswap_limit=spec.memory,
             cpuset_cpus=",".join(map(str, self._context.cpus_of(spec))),
-            network_mode="none",
+            network_mode={"host": "host", "nat": "bridge"}.get(spec.network, "none"),
+            port_bindings=dict.fromkeys(network.PORTS, (network.LOOPBACK, None)) if spec.network == "nat" else {},
             log_config=docker.types.LogConfig(type="none"),
             tmpfs={"/tmp": "rw,exec,nosuid,nodev,mode=1777", "/run/tare": "rw,exec,nosuid,nodev,mode=700"},
             runtime=self.options.get("runtime"),
@@ -254,7 +265,8 @@ class DockerDriver(Driver):
         return dict(
             self.client.create_container_config(
                 image or self._image, agent_argv(), host_config=host, labels=self._labels(name), stdin_open=True,
-                tty=False, network_disabled=True, working_dir="/",
+                tty=False, network_disabled=spec.network not in ("host", "nat"), working_dir="/",
+                ports=list(network.PORTS) if spec.network == "nat" else None,
             )
             | {"StdinOnce": True}
         )  # fmt: skip

@@ -78,6 +78,8 @@ class GuestImage:
     """Where the kernel came from and how the disk was made, in one line."""
     allocated: int
     """Bytes on disk of all three."""
+    network: Path = Path()
+    """The initramfs of a guest that has a network card, with the modules for it."""
     own_kernel: bool = False
     """Whether the kernel is the host's own."""
     instead: str = ""
@@ -189,9 +191,10 @@ def _make(
 ) -> None:
     with cache.staged(area) as temporary:
         shutil.copyfile(kernel.image, temporary / "kernel")
-        _initramfs(temporary, kernel.modules, scripts, busybox)
+        _initramfs(temporary / "initrd", kernel.modules, scripts, busybox)
+        _initramfs(temporary / "initrd.network", (*kernel.modules, *kernel.network), scripts, busybox)
         how = _disk(temporary, source, room)
-        for name in ("kernel", "initrd", "disk.raw"):
+        for name in ("kernel", "initrd", "initrd.network", "disk.raw"):
             (temporary / name).chmod(0o644)
         facts = {"version": kernel.version, "digest": kernel.digest, "how": f"kernel: {kernel.how}; disk: {how}"}
         facts["rootfs"] = source.digest
@@ -199,9 +202,9 @@ def _make(
         cache.publish(temporary, folder, mode=0o755)
 
 
-def _initramfs(temporary: Path, modules: tuple[Path, ...], scripts: dict[str, str], busybox: Path) -> None:
+def _initramfs(target: Path, modules: tuple[Path, ...], scripts: dict[str, str], busybox: Path) -> None:
     """A cpio archive, uncompressed: unpacking is a copy then, and an emulated guest copies faster than it inflates."""
-    tree = temporary / "initramfs"
+    tree = target.with_name("initramfs")
     for name in ("bin", "dev", "etc", "modules", "newroot", "proc", "sys"):
         (tree / name).mkdir(parents=True)
     shutil.copyfile(busybox, tree / "bin/busybox")
@@ -217,7 +220,7 @@ def _initramfs(temporary: Path, modules: tuple[Path, ...], scripts: dict[str, st
     names = "".join(f"{path.relative_to(tree)}\0" for path in paths)
     what = ["--create", "--null", "--format=newc", "--reproducible", "--owner=+0:+0", "--quiet"]
     archive = tool.run(["cpio", *what, f"--directory={tree}"], stdin=names.encode())
-    (temporary / "initrd").write_bytes(archive)
+    target.write_bytes(archive)
     shutil.rmtree(tree)
 
 
@@ -258,6 +261,6 @@ def disk_size(files: int, entries: int, room: int) -> tuple[int, int]:
 
 def _load(folder: Path) -> GuestImage:
     kept = json.loads((folder / "image.json").read_text())
-    kernel, initrd, disk = (folder / name for name in ("kernel", "initrd", "disk.raw"))
+    kernel, initrd, network, disk = (folder / name for name in ("kernel", "initrd", "initrd.network", "disk.raw"))
     allocated = sum(path.stat().st_blocks * 512 for path in (kernel, initrd, disk))
-    return GuestImage(kernel, initrd, disk, kept["version"], kept["digest"], kept["how"], allocated)
+    return GuestImage(kernel, initrd, disk, kept["version"], kept["digest"], kept["how"], allocated, network)

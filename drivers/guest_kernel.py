@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,11 @@ from . import kernel_file
 
 MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "ext4")
 """What a guest needs to reach its disk and its wire; what a kernel has built in is not loaded."""
+
+NETWORK = ("virtio_net",)
+"""And to have a network: loaded only where it has one."""
+_LAYOUT = 2
+"""Part of a kernel's place in the cache: another number has it unpacked again."""
 
 _META_PACKAGES = {
     "debian": "linux-image-cloud-{architecture}",
@@ -43,6 +49,8 @@ class Kernel:
     """An ELF vmlinux with a PVH entry where one could be had, else the kernel as it was shipped."""
     modules: tuple[Path, ...]
     """Uncompressed, in the order in which they are loaded."""
+    network: tuple[Path, ...]
+    """Those that a network card takes beside them."""
     digest: str
     """`sha256:<hex>` of `image`."""
     how: str
@@ -85,7 +93,7 @@ def cached() -> Kernel | None:
     note = _area() / "packages.json"
     folders = [_folder(_area(), origin)] if origin is not None else []
     if note.is_file():
-        folders.append(_area() / "_".join(json.loads(note.read_text())["packages"][0]))
+        folders.append(_place(_area(), json.loads(note.read_text())["packages"]))
     return next((_load(folder) for folder in folders if (folder / "kernel.json").is_file()), None)
 
 
@@ -102,7 +110,12 @@ def _hosts_own() -> _Origin | None:
 
 def _folder(area: Path, origin: _Origin) -> Path:
     seen = origin.vmlinuz.stat()
-    return area / f"{origin.version}-{seen.st_size:x}-{int(seen.st_mtime):x}"
+    return area / f"{origin.version}-{seen.st_size:x}-{int(seen.st_mtime):x}-{_LAYOUT}"
+
+
+def _place(area: Path, packages: Sequence[Sequence[str]]) -> Path:
+    """Where the kernel of a package is kept."""
+    return area / f"{'_'.join(packages[0])}_{_LAYOUT}"
 
 
 def _host_kernel(area: Path) -> Kernel | str:
@@ -127,7 +140,7 @@ def _packaged_kernel(area: Path, say: Say) -> Kernel:
         if (kept := cached()) is None:
             raise
         return kept  # apt's lists may have been removed since
-    folder = area / "_".join(packages[0])
+    folder = _place(area, packages)
     if (folder / "kernel.json").is_file():
         return _load(folder)
     cache.require_room(area, BYTES, "the guest's kernel")
@@ -204,13 +217,15 @@ def _make(area: Path, folder: Path, origin: _Origin) -> None:
         image, form = kernel_file.bootable(origin.vmlinuz.read_bytes())
         (temporary / "kernel").write_bytes(image)
         (temporary / "kernel").chmod(0o644)
-        names = []
-        for number, module in enumerate(_module_files(origin)):
+        needed = _module_files(origin, MODULES)
+        files, names = [*needed, *_beside(origin, needed)], []
+        for number, module in enumerate(files):
             names.append(f"{number:02}-{module.name.partition('.ko')[0]}.ko")
             (temporary / names[-1]).write_bytes(kernel_file.decompressed(module))
         facts = {
             "version": origin.version,
-            "modules": names,
+            "modules": names[: len(needed)],
+            "network": names[len(needed) :],
             "digest": f"sha256:{hashlib.sha256(image).hexdigest()}",
             "how": f"{origin.how}; {form}",
         }
@@ -220,10 +235,17 @@ def _make(area: Path, folder: Path, origin: _Origin) -> None:
         cache.publish(temporary, folder)
 
 
-def _module_files(origin: _Origin) -> list[Path]:
+def _beside(origin: _Origin, needed: Sequence[Path]) -> list[Path]:
+    """What a network card takes beside that; nothing where the kernel has none, and its guests then none either."""
+    with contextlib.suppress(ImageError):
+        return [module for module in _module_files(origin, NETWORK) if module not in needed]
+    return []
+
+
+def _module_files(origin: _Origin, modules: Sequence[str]) -> list[Path]:
     """What has to be loaded, dependencies first; without what the kernel has built in."""
     found: list[Path] = []
-    for module in MODULES:
+    for module in modules:
         where = ["-d", str(origin.root), "-S", origin.version]
         shown = tool.run(["modprobe", *where, "--show-depends", "--ignore-install", module]).decode()
         for line in shown.splitlines():
@@ -235,5 +257,5 @@ def _module_files(origin: _Origin) -> list[Path]:
 
 def _load(folder: Path) -> Kernel:
     kept = json.loads((folder / "kernel.json").read_text())
-    modules = tuple(folder / name for name in kept["modules"])
-    return Kernel(kept["version"], folder / "kernel", modules, kept["digest"], kept["how"])
+    modules, network = (tuple(folder / name for name in kept[key]) for key in ("modules", "network"))
+    return Kernel(kept["version"], folder / "kernel", modules, network, kept["digest"], kept["how"])

@@ -31,6 +31,16 @@ class Boot:
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """A network card."""
+
+    mac: str
+    device: str = ""
+    """The host's end: a tap that libvirt makes in the network namespace of the thread that asks for the guest. Empty:
+    QEMU's own network stack."""
+
+
+@dataclass(frozen=True, slots=True)
 class Domain:
     """All that one guest's definition depends on."""
 
@@ -53,6 +63,8 @@ class Domain:
     """The name of the virtio-serial port that is the wire; empty: no wire."""
     wire: Path | None = None
     """The socket that QEMU connects it to; None: libvirt makes one, and hands out streams."""
+    card: Card | None = None
+    """Its network card; None: it has none."""
     serial: bool = True
     """Whether there is a serial console."""
     console: Path | None = None
@@ -144,6 +156,8 @@ def _devices(root: ET.Element, domain: Domain) -> None:
     ET.SubElement(disk, "source", file=str(domain.disk))
     ET.SubElement(disk, "target", dev=DISK, bus="virtio")
     _slot(disk, 2)
+    if domain.card is not None:
+        _card(devices, domain.card)
     ET.SubElement(devices, "controller", type="usb", model="none")
     ET.SubElement(devices, "memballoon", model="none")
     if domain.serial:
@@ -157,6 +171,16 @@ def _devices(root: ET.Element, domain: Domain) -> None:
         if domain.wire is None:
             ET.SubElement(channel, "source", mode="bind")
         ET.SubElement(channel, "target", type="virtio", name=domain.port)
+
+
+def _card(devices: ET.Element, card: Card) -> None:
+    interface = ET.SubElement(devices, "interface", type="ethernet" if card.device else "user")
+    ET.SubElement(interface, "mac", address=card.mac)
+    if card.device:
+        ET.SubElement(interface, "target", dev=card.device)
+    ET.SubElement(interface, "model", type="virtio")
+    ET.SubElement(interface, "rom", enabled="no")  # nothing is booted from it
+    _slot(interface, 4)
 
 
 def _connected(device: ET.Element, path: Path | None) -> None:

@@ -22,8 +22,7 @@ def of_guest(
     and query-block. What is not stated is empty."""
     root = ET.fromstring(definition)
     disk = root.find("devices/disk/driver")
-    networks = [each.find("model") for each in root.findall("devices/interface")]
-    names = sorted("network card" if model is None else model.get("type", "") for model in networks)
+    names = sorted({_network(each) for each in root.findall("devices/interface")})
     return {
         "kind": Kind.VM,
         "vcpus": str(vcpus),
@@ -34,6 +33,14 @@ def of_guest(
         "disk cache": _cache(blocks),
         "disk io": "" if disk is None else disk.get("io", "threads"),
     }
+
+
+def _network(interface: ET.Element) -> str:
+    """What a card leads to, as a spec names it where it does."""
+    if interface.get("type") == "user":
+        return "user"
+    model = interface.find("model")
+    return "network card" if model is None else model.get("type", "")
 
 
 def of_qemu(pid: int, guest: Mapping[str, str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import shutil
 import socket
@@ -16,10 +17,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 from xml.etree import ElementTree as ET
 
-from tare_bench import cgroups, mounts, paths, processes
+from tare_bench import cgroups, mounts, network, paths, processes
 from tare_bench.driver import Accounts, Channel, Instance, Kind, RunContext, Streams, Told
 from tare_bench.errors import InstanceError
 from tare_bench.model import Accelerator
+from tare_bench.network import Link, Reach
 from tare_bench.wire import SocketChannel
 
 from . import libvirt_granted, libvirt_host
@@ -154,6 +156,7 @@ class KvmInstance(Instance):
         room: Room,
         define: Callable[[Room], Domain],
         image_bytes: int | None,
+        link: Link | None = None,
     ) -> None:
         self._lv = libvirt_host.library()
         self._home = home
@@ -166,6 +169,8 @@ class KvmInstance(Instance):
         self._name = self._definition = ""
         self._memory = 0
         self._log: Path | None = None
+        self._link = link or Link()
+        self.address = self._link.address
         self._reaped, self._returned = threading.Event(), threading.Event()
         try:
             self._create(define(room), context)
@@ -185,7 +190,12 @@ class KvmInstance(Instance):
             flags |= self._lv.VIR_DOMAIN_START_AUTODESTROY
             context.lease.own("file", self._log)
         create = self._home.connection.createXML
-        self._domain = self._calling("libvirt did not create the guest.", create, self._definition, flags)
+        # The embedded driver makes a tap in the namespace of the thread that calls it, and QEMU then lives there, too.
+        with self._link.entered():
+            self._domain = self._calling("libvirt did not create the guest.", create, self._definition, flags)
+        self._link.adopt()
+        if self._link.path == "user":
+            self._link.published |= {port: self._forwarded(port) for port in network.PORTS}
         self._pid = self._home.pid_of(self._name)
         self._started = processes.start_time(self._pid) if self._pid is not None else None
         self._returned.set()
@@ -193,6 +203,9 @@ class KvmInstance(Instance):
             self._channels.append(self._end("wire", domain.port))
         if domain.serial:
             self._channels.append(self._end("console", None))
+
+    def reach(self, port: int) -> Reach | None:
+        return self._link.reach(port)
 
     def _end(self, kind: str, port: str | None) -> Channel:
         """Our end of a port, or (None) of the serial console."""
@@ -250,6 +263,24 @@ class KvmInstance(Instance):
         )  # fmt: skip
         return json.loads(words)["return"]
 
+    def _forwarded(self, port: int) -> int:
+        """The port of the host's loopback that QEMU's own network stack hands on to that one of the guest.
+
+        The kernel chooses it, so that nobody else can have it.
+        """
+        import libvirt_qemu
+
+        def ask(command: str) -> str:
+            hmp = libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP
+            brief = "QEMU did not forward a port to the guest."
+            return str(self._calling(brief, libvirt_qemu.qemuMonitorCommand, self._domain, command, hmp))
+
+        said = ask(f"hostfwd_add hostnet0 tcp:{network.LOOPBACK}:0-:{port}")
+        found = re.search(rf"{re.escape(network.LOOPBACK)} +(\d+) +\S+ +{port}\b", ask("info usernet"))
+        if found is None:
+            raise InstanceError("QEMU did not forward a port to the guest.", details=said)
+        return int(found[1])
+
     def granted(self) -> Mapping[str, str]:
         if self._domain is None:
             return {"kind": Kind.VM}
@@ -259,6 +290,7 @@ class KvmInstance(Instance):
         blocks = self._monitor("query-block")
         found = libvirt_granted.of_guest(definition, len(cpus), memory, blocks)
         found["storage"] = mounts.storage(self._room.disk)
+        found |= self._link.granted()
         if self._pid is not None:
             with contextlib.suppress(OSError):  # a thread that is gone is none of the guest's
                 found |= libvirt_granted.of_qemu(self._pid, found)
@@ -329,6 +361,7 @@ class KvmInstance(Instance):
         if self._pid is not None:
             self._wait_ended(self._pid)
             self._pid = None
+        self._link.drop()
         self._room.close()
         if self._log is not None and not self._home.embedded:
             with contextlib.suppress(OSError):  # a system daemon's log is root's

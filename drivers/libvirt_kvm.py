@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from tare_bench import paths
+from tare_bench import network, paths
 from tare_bench.driver import (
     Committed,
     Driver,
@@ -27,11 +27,12 @@ from tare_bench.driver import (
 )
 from tare_bench.errors import DriverUnavailable, UsageError
 from tare_bench.guest import PORT_NAME
-from tare_bench.model import Accelerator, Spec
+from tare_bench.model import Accelerator, NetworkPath, Spec
+from tare_bench.network import MASK, Link
 
 from . import guest_image, kvm_check, kvm_probe, libvirt_daemon, libvirt_embed, libvirt_host
 from .libvirt_daemon import Daemon
-from .libvirt_domain import Boot, Domain, disk_cache
+from .libvirt_domain import Boot, Card, Domain, disk_cache
 from .libvirt_guest import Base, KvmInstance, Room
 from .libvirt_host import Home
 from .libvirt_snapshot import Snapshot
@@ -40,6 +41,10 @@ from .libvirt_uri import EMBED, Flavour, flavour
 if TYPE_CHECKING:
     from tare_bench.rootfs import Rootfs
 
+USER_ADDRESS, USER_MASK = "10.0.2.15", "255.255.255.0"
+"""A guest's in QEMU's own network stack, as its documentation has it."""
+USER_MAC = "52:54:00:12:34:56"
+"""QEMU's own choice; there is nobody beside it."""
 ACCELERATORS = ("auto", "kvm", "tcg")
 
 
@@ -110,6 +115,15 @@ class KvmDriver(Driver):
             return self.uri
         libvirt, owner = self._home.connection.getLibVersion(), self._home.owner
         return f"{self.uri} {libvirt} {owner.uid}:{owner.gid}"
+
+    def refuses(self, path: NetworkPath) -> str:
+        if path == "host":
+            return "a guest has a kernel of its own, and so no network of the host's"
+        if path == "nat":
+            return "libvirt's default network is made by a daemon's set-up, which a guest of Tare's does not have"
+        if path == "bridge" and flavour(self.uri) is not Flavour.EMBED:
+            return f"the libvirt at {self.uri} makes its taps in its own network namespace, not in the run's"
+        return network.refusal(path)
 
     def open(self, context: RunContext) -> None:
         self._context = context
@@ -183,7 +197,14 @@ class KvmDriver(Driver):
         assert self._context is not None
         assert self.image is not None
         image, context, home = self.image, self._context, self.home
-        cache = disk_cache(spec.cache)
+        cache, link = disk_cache(spec.cache), Link(context.outside, spec.network)
+        card, initrd, words = None, image.initrd, guest_image.CMDLINE
+        if link.port is not None:
+            card, initrd = Card(link.port.mac, link.port.device), image.network
+            words = f"{words} tare.address={link.address}/{MASK}"
+        elif link.path == "user":
+            card, initrd, link.address = Card(USER_MAC), image.network, USER_ADDRESS
+            words = f"{words} tare.address={USER_ADDRESS}/{USER_MASK}"
 
         def define(room: Room) -> Domain:
             room.overlay(base, cache)
@@ -197,15 +218,16 @@ class KvmDriver(Driver):
                 disk=room.disk,
                 disk_format="qcow2",
                 cache=cache,
-                boot=Boot(image.kernel, image.initrd, guest_image.CMDLINE),
+                boot=Boot(image.kernel, initrd, words),
                 labels={"run": context.run, "instance": name, "runs": str(paths.runtime_dir())},
                 port=PORT_NAME,
+                card=card,
                 wire=room.path("wire"),
                 console=room.path("console"),
                 owner=home.label,
             )
 
-        return KvmInstance(home, context, Room(context, name, home), define, image.allocated)
+        return KvmInstance(home, context, Room(context, name, home), define, image.allocated, link)
 
     def leftovers(self, live_runs: Sequence[str]) -> Sequence[Leftover]:
         # All of an embedded guest stands in its run's lease.

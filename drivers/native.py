@@ -1,8 +1,8 @@
 """`native`: a process on the host, in the rootfs, with the same CPU and memory limits: the floor.
 
 It has a private mount namespace with the rootfs bound read-only, its own proc and dev, a work folder of its own on the
-same file system, and tmpfs on /tmp and /run/tare. It has no PID, network or user namespace: it sees the host's
-processes and its network, as any process does.
+same file system, and tmpfs on /tmp and /run/tare. It has no PID or user namespace, and a network
+namespace only with `network = "bridge"`: else it sees the host's processes and its network, as any process does.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tare_bench import cgroups, footprint, granted, paths, processes
+from tare_bench import cgroups, footprint, granted, network, paths, processes
 from tare_bench.driver import Accounts, Driver, Instance, Kind, Leftover, Resolution, RunContext, Rung, Streams, Support
 from tare_bench.errors import InstanceError
 from tare_bench.guest import agent_argv
-from tare_bench.model import Accelerator, Notice, Spec
+from tare_bench.model import Accelerator, NetworkPath, Notice, Spec
+from tare_bench.network import Link, Reach
 from tare_bench.wire import SocketChannel
 
 if TYPE_CHECKING:
@@ -71,8 +72,13 @@ class NativeDriver(Driver):
         return {
             "kernel": platform.release(),
             "cgroups": cgroups.hierarchies().version,
-            "isolation": "mount namespace; no PID, network or user namespace",
+            "isolation": "mount namespace; no PID or user namespace, a network namespace only on a bridge",
         }
+
+    def refuses(self, path: NetworkPath) -> str:
+        if path in ("user", "nat"):
+            return f"a process has no {path} network"
+        return network.refusal(path)
 
     def open(self, context: RunContext) -> None:
         self._context = context
@@ -124,6 +130,8 @@ class NativeInstance(Instance):
         self._namespace = ""
         self._log = b""
         self._image_bytes = image_bytes
+        self._link = Link(context.outside, spec.network)
+        self.address = self._link.address
         wire_here, wire_there = socket.socketpair()
         self._wire = SocketChannel(wire_here)
         try:
@@ -132,13 +140,15 @@ class NativeInstance(Instance):
             pinned = () if self._cgroups else ("taskset", "-c", ",".join(map(str, context.cpus_of(spec))))
             entries = [str(folder / "cgroup.procs") for folder in self._cgroups]
             script = files("tare_bench.guest").joinpath("native.sh").read_text(encoding="ascii")
-            shell = [*pinned, *_OWN_MOUNTS, "/bin/sh", "-c", script, "tare-native"]
+            alone = ("-n",) if spec.network == "bridge" else ()
+            shell = [*pinned, *_OWN_MOUNTS, *alone, "/bin/sh", "-c", script, "tare-native"]
             self._process = subprocess.Popen(
                 [*shell, tree, self._work, *entries, "--", *agent_argv()],
                 stdin=wire_there.fileno(), stdout=wire_there.fileno(), stderr=subprocess.PIPE,
                 env={"PATH": os.defpath}, cwd="/", start_new_session=True,
             )  # fmt: skip
             self._wait_created(self._process)
+            self._link.attach(self._process.pid)
         except BaseException:
             self.destroy()
             raise
@@ -167,6 +177,9 @@ class NativeInstance(Instance):
                 details=words.decode(errors="replace") or f"nothing came in {CREATE_SECONDS:.0f} s",
             )
         self._namespace = processes.mount_namespace(process.pid)
+
+    def reach(self, port: int) -> Reach | None:
+        return self._link.reach(port)
 
     def _scattered(self) -> list[int]:
         """Its processes where it has no cgroup: by its mount namespace, which is its own. Daemons keep it, too."""
@@ -197,9 +210,10 @@ class NativeInstance(Instance):
         if self._process is None:
             return {"kind": Kind.PROCESS}
         try:
-            return granted.of_process(self._process.pid, kind=Kind.PROCESS, writes=self._work)
+            found = granted.of_process(self._process.pid, kind=Kind.PROCESS, writes=self._work)
         except OSError as error:
             raise InstanceError("The process is gone.", details=str(error)) from error
+        return found | self._link.granted()
 
     def diagnostics(self) -> Mapping[str, bytes]:
         return {"stderr.txt": self._log} if self._log else {}
@@ -236,6 +250,7 @@ class NativeInstance(Instance):
                 self._log = (self._process.stderr.read() or b"")[-4096:]
                 self._process.stderr.close()
         self._wire.close()
+        self._link.drop()
         if self._cgroups:
             cgroups.remove(self._cgroups)
             self._cgroups = ()

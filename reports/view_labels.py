@@ -64,6 +64,8 @@ _WORDS: dict[str, Callable[[Scalar], str]] = {
     "block_size": _size,
     "written": _size,
     "depth": lambda value: _("depth\u00a0{n}", n=int(value)),
+    "direction": lambda value: _("to the instance") if value == "in" else _("from the instance"),
+    "streams": lambda value: count(int(value), "stream"),
     "connections": lambda value: count(int(value), "connection"),
     "parallel": lambda value: _("{n}\u00a0at once", n=int(value)),
     "most": lambda value: _("up to {n}", n=int(value)),

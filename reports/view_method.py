@@ -17,7 +17,7 @@ from .view_cells import region_text
 from .view_format import clean, count, identifier, inert, measured, one_line, quantity
 from .view_labels import COST, COST_TITLE, group_of, parameter_words
 from .view_tables import BETTER
-from .view_words import COLD, arm_name
+from .view_words import COLD, arm_name, network
 
 KVM_EVIDENCE = N_("The KVM path is shown by a boot sector only.")
 """How far the accelerated path has been tried: said wherever an arm ran on KVM."""
@@ -211,7 +211,8 @@ def _arm(analysis: Analysis, arm: Arm) -> str:
     options = ", ".join(f"{one_line(key)} = {one_line(value)}" for key, value in arm.options.items())
     driver = "" if arm.driver == arm.name else _(": driver {driver}", driver=one_line(arm.driver))
     cold = f", {_(COLD)}" if arm.spec.page_cache == "cold" else ""
-    return f"{arm_name(analysis, arm.name)}{driver}{cold}{f', {options}' if options else ''}"
+    path = f", {network(arm)}" if network(arm) else ""
+    return f"{arm_name(analysis, arm.name)}{driver}{cold}{path}{f', {options}' if options else ''}"
 
 
 def _order(analysis: Analysis) -> tuple[tuple[str, str], ...]:

@@ -20,7 +20,7 @@ from .view_labels import COST, group_of, leads, parameter_words, title
 from .view_marks import Axis, difference_axis, ratio_axis
 from .view_reasons import worded
 from .view_trust import floor_note
-from .view_words import COLD, arm_label
+from .view_words import COLD, arm_label, network
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +101,9 @@ def columns(analysis: Analysis) -> tuple[Column, ...]:
 
 
 def _under(arm: Arm) -> str:
-    """What its name leaves out: the driver where it has another name, and that it starts cold."""
+    """What its name leaves out: the driver where it has another name, that it starts cold, its network."""
     driver = "" if arm.driver == arm.name else one_line(arm.driver)
-    return ", ".join(filter(None, (driver, _(COLD) if arm.spec.page_cache == "cold" else "")))
+    return ", ".join(filter(None, (driver, _(COLD) if arm.spec.page_cache == "cold" else "", network(arm))))
 
 
 def tables(analysis: Analysis, drawn: frozenset[str] = frozenset()) -> list[Table]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tare_bench.analysis import Analysis
 from tare_bench.compare import Comparison, Verdict
 from tare_bench.metrics import Metric
-from tare_bench.model import Accelerator
+from tare_bench.model import Accelerator, Arm
 from tare_bench.stats import Estimate
 
 from .language import N_, NN_, _, ngettext
@@ -75,6 +75,11 @@ def verdict_mark(metric: Metric, comparison: Comparison) -> VerdictMark | None:
 
 COLD = N_("cold page cache")
 """Of an arm whose instances start with nothing of their image in memory."""
+
+
+def network(arm: Arm) -> str:
+    """The path that its instances are reached by; empty where they have none."""
+    return "" if arm.spec.network == "none" else _("network: {path}", path=arm.spec.network)
 
 
 def arm_label(analysis: Analysis, arm: str) -> str:

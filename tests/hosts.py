@@ -10,6 +10,7 @@ from functools import cache
 
 import leftovers
 import libvirtd
+import msgspec
 import pytest
 from fakes import TAUGHT
 from tare_bench import cgroups, config, leases, lifecycle, paths, processes, registry, rootfs
@@ -17,7 +18,8 @@ from tare_bench.cli.ready import instance_cpus
 from tare_bench.driver import Driver, RunContext
 from tare_bench.drivers.fake import Behaviour, FakeDriver
 from tare_bench.lifecycle import Live
-from tare_bench.model import Spec
+from tare_bench.model import NetworkPath, Spec
+from tare_bench.network import Outside
 from tare_bench.rootfs import Rootfs
 
 REAL = ("native", "docker", "kvm")
@@ -63,17 +65,18 @@ class Host:
         return self.driver.name
 
     @contextlib.contextmanager
-    def created(self) -> Iterator[Live]:
+    def created(self, network: NetworkPath = "none") -> Iterator[Live]:
         """A new instance that has not run."""
+        spec = msgspec.structs.replace(self.spec, network=network)
         seconds = 180.0 if self.accelerator == "tcg" else 60.0
         name = next(self._names)
-        with lifecycle.created(self.driver, self.spec, name=name, clock=self.driver.clock, seconds=seconds) as live:
+        with lifecycle.created(self.driver, spec, name=name, clock=self.driver.clock, seconds=seconds) as live:
             yield live
 
     @contextlib.contextmanager
-    def booted(self) -> Iterator[Live]:
+    def booted(self, network: NetworkPath = "none") -> Iterator[Live]:
         """A new instance that is ready."""
-        with self.created() as live:
+        with self.created(network) as live:
             lifecycle.boot(live)
             yield live
 
@@ -142,7 +145,9 @@ class Hosts:
         lease = leases.take(f"t{os.getpid()}-{next(_run_numbers)}")
         self._stack.callback(lease.release)
         cpus = instance_cpus(config.default_vcpus())
-        return RunContext(run=lease.folder.name, folder=lease.folder, lease=lease, cpus=cpus)
+        outside = Outside(lease.folder, built().tree)
+        self._stack.callback(outside.close)
+        return RunContext(run=lease.folder.name, folder=lease.folder, lease=lease, cpus=cpus, outside=outside)
 
     def quiet(self) -> None:
         """Destroy the shared instances of all: a guest that runs has its kernel mapped."""

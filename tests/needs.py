@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tare_bench import cgroups, environment, registry, tool
+from tare_bench import cgroups, environment, network, registry, tool
 
 TARE = Path(sys.executable).with_name("tare")
 
@@ -40,6 +40,7 @@ def lacking(what: str) -> Lacking | None:
         "kvm-system": _libvirtd,
         "ksm": _ksm,
         "cgroups": _cgroups,
+        "netns": _netns,
         "private-engine": _private_engine,
     }
     return asked[what]()
@@ -70,6 +71,11 @@ def _ksm() -> Lacking | None:
 
 def _cgroups() -> Lacking | None:
     return None if cgroups.writable() else Lacking("no control group can be made")
+
+
+def _netns() -> Lacking | None:
+    why = network.refusal("bridge")
+    return Lacking(f"no network namespace: {why}", installable="tare setup" in why) if why else None
 
 
 def _private_engine() -> Lacking | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .. import config, leases, paths, recipes, registry, rootfs, store
+from .. import config, leases, network, paths, recipes, registry, rootfs, store
 from ..driver import Driver, Resolution, RunContext, Rung, Support
 from ..errors import TareError, UsageError
 from ..model import Spec
@@ -34,10 +34,13 @@ def check(drivers: tuple[str, ...], fresh: bool, libvirt_uri: str | None, as_jso
     found = {name: _one(name, libvirt_uri, fresh=fresh) for name in drivers or known}
     space = _space()
     if as_json:
-        print_json({"drivers": {name: _document(*each) for name, each in found.items()}, "space": space})
+        documents = {name: _document(*each) for name, each in found.items()}
+        print_json({"drivers": documents, "network": {"bridge": network.refusal("bridge") or "ok"}, "space": space})
     else:
         for name, (support, resolution) in found.items():
             _show(name, support, resolution)
+        why = network.refusal("bridge")
+        click.echo(f"network: {f'a run can have no bridge: {why}' if why else 'a run can have a bridge'}")
         needed, free = (space[key] >> 20 for key in ("needed_bytes", "free_bytes"))
         click.echo(f"space: {needed} MiB needed for what is not built yet, {free} MiB free in {space['folder']}")
     return 3 if any(not found[name][0].ok for name in drivers) else 0

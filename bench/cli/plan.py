@@ -9,10 +9,12 @@ from typing import Any
 import click
 
 from .. import as_toml, config, registry, stats, tuning
+from ..errors import DriverUnavailable
 from ..model import Arm, Plan, WorkloadPlan
 from ..plan import Block, blocks, kind_of
 from ..schedule import Fixed
 from .common import AS_JSON, plan_line, plan_options, print_json, say, split
+from .ready import require_networks
 from .run import scheduled
 
 HOW = {
@@ -42,6 +44,7 @@ def plan(
         config.Options(plan=plan_file, drivers=split(drivers), workloads=split(workloads), **options)
     )
     planned = configured.plan
+    _refuse_networks(configured)
     if configured.source and (toml or as_json):
         say(plan_line(configured.source))
     if toml:
@@ -67,6 +70,19 @@ def plan(
     if verbose:
         _show_order(planned)
     return 0
+
+
+def _refuse_networks(configured: config.Configured) -> None:
+    """What is known without opening a driver. Raises DriverUnavailable where an arm that was asked for is refused."""
+    for arm in configured.plan.arms:
+        if arm.spec.network == "none":
+            continue
+        try:
+            require_networks(registry.driver(arm.driver, arm.options), [arm])
+        except DriverUnavailable as error:
+            if arm.driver in configured.asked:
+                raise
+            say(f"{arm.name} would be left out: {error.brief} {error.details}")
 
 
 def _order(block: Block) -> list[str]:
@@ -99,7 +115,8 @@ def _arm(arm: Arm) -> str:
     options = "".join(f", {key} = {value}" for key, value in arm.options.items())
     cache = "" if arm.spec.cache == "auto" else f", cache {arm.spec.cache}"
     cold = "" if arm.spec.page_cache == "warm" else f", page cache {arm.spec.page_cache}"
-    return f"{arm.driver}, {arm.spec.vcpus} vCPU, {arm.spec.memory >> 20} MiB{cache}{cold}{options}"
+    path = "" if arm.spec.network == "none" else f", network {arm.spec.network}"
+    return f"{arm.driver}, {arm.spec.vcpus} vCPU, {arm.spec.memory >> 20} MiB{cache}{cold}{path}{options}"
 
 
 def _workload(workload: WorkloadPlan) -> str:

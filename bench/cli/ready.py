@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .. import pagecache, paths, registry, rootfs
 from ..config import Configured
@@ -13,6 +13,7 @@ from ..driver import LABEL_INSTANCE, LABEL_RUN, LABEL_RUNS, Driver, RunContext
 from ..errors import DriverUnavailable, ImageError, TareError
 from ..leases import Lease
 from ..model import Accelerator, Arm, Notice, Spec
+from ..network import Outside
 from ..rootfs import Rootfs
 
 
@@ -71,11 +72,14 @@ def make_ready(
     notices += more
     cpus = instance_cpus(max(arm.spec.vcpus for arm in plan.arms))
     room = max(arm.spec.disk for arm in plan.arms)
-    context = RunContext(lease.folder.name, lease.folder, lease, cpus, room, crowd_cpus(len(cpus)))
+    context = RunContext(lease.folder.name, lease.folder, lease, cpus, room, crowd_cpus=crowd_cpus(len(cpus)))
     simulated = all(use.driver.name == "fake" for use in able)
     built = _simulated_rootfs() if simulated else build_rootfs(reference, context, say, plan.packages)
     ready = Ready(rootfs=built, cpus=cpus, notices=notices)
     move_elsewhere(cpus)
+    paths_asked = {arm.spec.network for use in able for arm in use.arms} - {"none"}
+    if paths_asked:
+        context = replace(context, outside=_outside(context, built, stack, bridged="bridge" in paths_asked))
     for use in able:
         try:
             _open(use, context, plan.accelerator, ready, stack, say)
@@ -143,6 +147,13 @@ def _able(uses: Sequence[_Use], asked: frozenset[str]) -> tuple[list[_Use], list
     for use in uses:
         support = use.driver.check()
         if support.failed is None:
+            try:
+                require_networks(use.driver, use.arms)
+            except DriverUnavailable as error:
+                if use.driver.name in asked:
+                    raise
+                notices.append(_left_out(use.label, error.brief, error.details, error.hint))
+                continue
             able.append(use)
             notices += support.notices
         elif use.driver.name in asked:
@@ -182,9 +193,26 @@ def _open(
     ready.described |= dict.fromkeys(use.keys, described)
     if any(arm.spec.page_cache == "cold" for arm in use.arms):
         pagecache.cold_image(driver)  # refused before the first trial, where it cannot be seen
+    require_networks(driver, use.arms)
     for arm in use.arms:
         ready.drivers[arm.name] = driver
         ready.accelerators[arm.name] = resolution.accelerator
+
+
+def _outside(context: RunContext, built: Rootfs, stack: contextlib.ExitStack, *, bridged: bool) -> Outside:
+    outside = Outside(context.folder, built.tree)
+    stack.callback(outside.close)
+    if bridged:
+        outside.open()
+    return outside
+
+
+def require_networks(driver: Driver, arms: Sequence[Arm]) -> None:
+    """Raise DriverUnavailable where an arm cannot have the network that it was planned with: it gets no other one."""
+    for arm in arms:
+        if why := driver.refuses(arm.spec.network):
+            hint = 'Another `network` for that arm, or none: network = "none".'
+            raise DriverUnavailable(f'{arm.name} cannot have network = "{arm.spec.network}".', details=why, hint=hint)
 
 
 def _close(driver: Driver, lease: Lease, say: Callable[[str], None]) -> None:

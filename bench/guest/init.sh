@@ -20,6 +20,16 @@ for module in /modules/*.ko; do
 done
 $B mount -t proc proc /proc || fail 'mount /proc'
 
+# only a guest with a network card is told an address: `tare.address=ADDRESS/MASK`
+read -r line </proc/cmdline
+case " $line" in
+*' tare.address='*)
+    line=${line##*tare.address=}
+    line=${line%% *}
+    $B ifconfig eth0 "${line%/*}" netmask "${line#*/}" up || fail 'eth0 up'
+    ;;
+esac
+
 # spins: the disk appears within milliseconds of its driver
 while [ ! -b /dev/vda ]; do
     read -r up _ </proc/uptime

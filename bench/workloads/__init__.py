@@ -55,6 +55,10 @@ class Workload(ABC):
     """Whether it starts its instances itself (`crowd.CrowdWorkload`), in blocks that come last."""
     direct: ClassVar[bool] = False
     """Whether it measures storage: a guest's disk then bypasses the host's page cache."""
+    needs_network: ClassVar[bool] = False
+    """Whether it takes an instance that has a network: where the plan names none, all arms are on a bridge then."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """What the default rootfs has beside its usual packages where it is planned."""
     seconds: ClassVar[float] = 1.0
     """About how long a trial takes beyond a boot: the first estimate of the time left."""
 

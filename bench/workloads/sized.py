@@ -74,6 +74,10 @@ class SizedWorkload(Workload):
         """The shell command that is run once in an instance before, untimed; empty: none."""
         return ""
 
+    def prepared(self, live: Live, params: Mapping[str, Scalar]) -> str:
+        """That, in this instance."""
+        return self.prepare(params)
+
     @abstractmethod
     def command(self, params: Mapping[str, Scalar], work: int) -> str:
         """The shell command that does that much work."""
@@ -103,12 +107,10 @@ class SizedWorkload(Workload):
         self._prepare(live, params)
         cold = pagecache.cold_storage(live) if self.direct else {}
         before = cpu_seconds(live)
-        answer = live.run(self.command(params, work), seconds=self.deadline)
-        if answer.status == NOT_FOUND:
-            raise Skipped(f"The rootfs has no `{self.program}`.")
-        text = answer.checked().stdout.decode(errors="replace")
+        printed = self.done(live, params, work)
+        text = printed.decode(errors="replace")
         spent = spent_since(before, live)
-        measured = Measured(artifacts={f"{self.name}.txt": answer.stdout}, facts={"work": str(work)} | cold)
+        measured = Measured(artifacts={f"{self.name}.txt": printed}, facts={"work": str(work)} | cold)
         try:
             parsed = self.parse(text, params, work)
         except (ValueError, KeyError) as error:
@@ -117,15 +119,23 @@ class SizedWorkload(Workload):
         for metric in self.metrics:
             if metric.name in parsed.values:
                 value = parsed.values[metric.name]
-                measured.add(metric, value, error=value * self.step / max(parsed.seconds, self.step))
+                share = self.step / max(parsed.seconds, self.step) if metric.unit.endswith("/s") else 0.0
+                measured.add(metric, value, error=value * share or None)
         if spent is not None:
             measured.add(self.cost, spent / work)
         if self.writes:
             live.run("sync", seconds=self.deadline).checked()
         return measured, parsed.seconds
 
+    def done(self, live: Live, params: Mapping[str, Scalar], work: int) -> bytes:
+        """Have it done, and return what the tool printed. Raises as `measure` does."""
+        answer = live.run(self.command(params, work), seconds=self.deadline)
+        if answer.status == NOT_FOUND:
+            raise Skipped(f"The rootfs has no `{self.program}`.")
+        return answer.checked().stdout
+
     def _prepare(self, live: Live, params: Mapping[str, Scalar]) -> None:
-        command = self.prepare(params)
+        command = self.prepared(live, params)
         if command and command not in live.prepared:
             answer = live.run(command, seconds=self.deadline)
             if answer.status == NOT_FOUND:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -16,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from bystanders import Bystanders
-from phases import LATE, PHASES, STORM, UNGUARDED, WORKLOADS, Watched, command_lines, shared_cgroups
-from tare_bench import cgroups, paths, registry, store
+from phases import LATE, LOAD, PHASES, STORM, UNGUARDED, WORKLOADS, Watched, command_lines, shared_cgroups
+from tare_bench import cgroups, paths, processes, registry, store
 
 TICK = 0.002
 """Seconds between two looks, where there is nothing that could be waited for."""
@@ -98,6 +99,8 @@ def start(phase: str, drivers: tuple[str, ...], folder: Path) -> Watched:
         what = ["-w", "boot", "--rounds", "1"]
     elif phase == "storming":
         what = ["-w", STORM, "--parallel", "4", "--rounds", "1"]
+    elif phase == "loading":
+        what = ["-w", LOAD, "--rounds", "1"]
     log, results = folder / "stderr", folder / "results"
     command = tare("run", "-d", ",".join(drivers), *what, "--progress", "json", "--results", results)
     with log.open("wb") as stderr:
@@ -192,7 +195,15 @@ def sweep(run: Watched, *, tidy: bool) -> tuple[list[str], list[str]]:
 def remains(run: Watched) -> list[str]:
     """What is there that was not there before the run. A parent with something in it serves another run by now."""
     parents = [folder for folder in shared_cgroups() - run.parents if not any(folder.glob("*/"))]
-    return [*left(run.run), *(f"cgroup {folder}" for folder in parents)]
+    in_spaces = [f"process {pid} in the run's network" for pid in processes.all_pids() if _space(pid) in run.spaces]
+    devices = [f"device {each.name}" for each in Path("/sys/class/net").glob("tare*")]
+    return [*left(run.run), *in_spaces, *devices, *(f"cgroup {folder}" for folder in parents)]
+
+
+def _space(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return str(Path(f"/proc/{pid}/ns/net").readlink())
+    return ""
 
 
 def left(run: str) -> list[str]:

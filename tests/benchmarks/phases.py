@@ -20,6 +20,8 @@ from tare_bench.guest import agent_argv
 WORKLOADS = ("memory", "sysbench-cpu")
 """Both take a second or more: there is time to be killed in."""
 
+LOAD = "net-request"
+"""The workload whose load comes from outside of the instances."""
 STORM = "storm"
 """The workload that starts many at once."""
 
@@ -45,6 +47,8 @@ class Watched:
     """The instance that is being made or used, once it is the target's in a measured block."""
     parents: set[Path] = field(default_factory=shared_cgroups)
     """Parents of control groups that were there before it began."""
+    spaces: set[str] = field(default_factory=set)
+    """The run's network namespaces, as far as they were seen."""
     before: frozenset[object] = frozenset()
     """What looked like the next instance's traces before it was asked for."""
     _read: int = 0
@@ -193,6 +197,18 @@ def _native_rooms(run: Watched) -> Iterator[Path]:
     return (paths.cache_dir() / "native").glob(f"{run.run}-b*w*n*")
 
 
+def is_loading(run: Watched) -> bool:
+    """A load generator works on the target's instance, in the run's network namespace."""
+    last = run.events[-1] if run.events else {}
+    if not (last.get("event") == "session" and last["arm"] == run.target and last["workload"].startswith(LOAD)):
+        return False
+    for pid, words in command_lines():
+        if words[0].endswith("redis-benchmark") and any(word.startswith("198.18.") for word in words):
+            with contextlib.suppress(OSError):
+                run.spaces.add(str(Path(f"/proc/{pid}/ns/net").readlink()))
+    return bool(run.spaces)
+
+
 def is_closing(run: Watched) -> bool:
     """All trials are done: engines and connections are being closed."""
     return bool(run.run) and (run.kept / store.END).exists()
@@ -211,6 +227,7 @@ PHASES: dict[str, Callable[[Watched], bool]] = {
     "stopping": is_stopping,
     "between": is_between,
     "storming": is_storming,
+    "loading": is_loading,
     "closing": is_closing,
     "rendering": is_rendering,
 }

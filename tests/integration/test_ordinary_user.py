@@ -45,7 +45,7 @@ if uri == "qemu:///session":
     libvirt_daemon.opened(uri).close()  # as `check` does: libvirt starts the daemon
     beside.open(context)  # which has libvirt find no daemon by itself any more
 driver.open(context)
-paths = {key: Path(image[key]) for key in ("kernel", "initrd", "disk")}
+paths = {key: Path(image[key]) for key in ("kernel", "initrd", "network", "disk")}
 driver.image = guest_image.GuestImage(**{**image, **paths})
 driver.use("tcg")
 spec = Spec(vcpus=1, memory=256 << 20)

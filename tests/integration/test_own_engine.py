@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 import os
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import engines
+import msgspec
 import pytest
 from engines import Foreign
 from hosts import built
@@ -20,7 +22,9 @@ from tare_bench import cgroups, footprint, leases, lifecycle, paths, processes, 
 from tare_bench.driver import RunContext
 from tare_bench.drivers.docker_container import DockerInstance
 from tare_bench.errors import DriverUnavailable, TareError
-from tare_bench.model import Spec
+from tare_bench.model import NetworkPath, Spec
+from tare_bench.network import Outside
+from tare_bench.workloads.network import NetRequest
 
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.needs("root")]
 
@@ -224,6 +228,34 @@ def test_an_engine_that_dies_is_an_error_of_ours(context: RunContext) -> None:
         driver.close()
     del caught, ask
     gc.collect()  # now, and not in another test: no call that finds nobody may leave a socket open
+
+
+@pytest.mark.needs("netns")
+@pytest.mark.parametrize("path", ["bridge", "host", "nat"])
+def test_a_container_has_the_network_that_was_asked_for(
+    engine: Foreign, context: RunContext, path: NetworkPath
+) -> None:
+    """Its own bridge, and what users have by default: reached from where that engine's users would reach it."""
+    outside = Outside(context.folder, built().tree)
+    driver, before = registry.driver("docker", {"host": engine.url}), engine.belongings()
+    try:
+        outside.open()
+        driver.open(dataclasses.replace(context, outside=outside))
+        driver.prepare(built())
+        assert driver.refuses(path) == ""
+        wanted = msgspec.structs.replace(spec(), network=path)
+        with lifecycle.created(driver, wanted, name="n", clock=driver.clock, seconds=60) as live:
+            lifecycle.boot(live)
+            assert live.instance is not None
+            if path != "host":  # this engine is boxed in: its host's network is not ours
+                assert live.instance.granted()["network"] == path
+            assert bool(live.instance.address) == ("network" in live.milestones) == (path != "host")
+            measured = NetRequest().measure_work(live, {"connections": 1}, 100)
+            assert "net-request.rate" in {each.metric for each in measured.samples}
+    finally:
+        driver.close()
+        outside.close()
+    assert engine.belongings()["bridges"] == before["bridges"]
 
 
 AS_A_MEMBER = """

@@ -64,6 +64,7 @@ def test_an_arm_with_itself_differs_in_nothing() -> None:
 
 LARGE = msgspec.structs.replace(SPEC, vcpus=2)
 SMALL = msgspec.structs.replace(SPEC, memory=256 * MIB)
+BRIDGED = msgspec.structs.replace(SPEC, network="bridge")
 DIRECT = msgspec.structs.replace(SPEC, cache="none")
 CLOUD = "6.1.0-28-cloud-amd64"
 DECLARED = {
@@ -83,6 +84,11 @@ DECLARED = {
         made("docker"),
         made("kvm", kernel=CLOUD, inside_kernel=CLOUD, **{"inside_kernel build": "#1 SMP Debian 2"}),
         {"Kernel", "Kernel's build"},
+    ),
+    "network": (
+        made("docker"),
+        made("docker", name="bridged", spec=BRIDGED, engine_network="bridge", inside_network="eth0"),
+        {"Network", "Network devices, inside"},
     ),
     "cache": (
         made("kvm"),
@@ -235,6 +241,20 @@ def test_a_small_guest_has_no_huge_pages_by_nature() -> None:
 def test_a_container_with_a_network_that_nobody_asked_for_is_found() -> None:
     audit = compare(made("docker"), made("docker", name="b", engine_network="eth0", inside_network="eth0"))
     assert {each.what for each in audit.because} == {"Network", "Network devices, inside"}
+
+
+def test_on_one_bridge_all_are_alike() -> None:
+    bridged = {"spec": BRIDGED, "engine_network": "bridge", "inside_network": "eth0"}
+    native, docker = (made(name, **bridged) for name in ("native", "docker"))
+    assert compare(docker, native).grade == "A"
+    assert not [each for each in compare(docker, native).differences if "etwork" in each.what]
+
+
+def test_a_process_that_was_to_be_on_a_bridge_and_has_the_hosts_network_is_found() -> None:
+    docker = made("docker", spec=BRIDGED, engine_network="bridge", inside_network="eth0")
+    audit = compare(docker, made("native", spec=BRIDGED, engine_network="host", inside_network="eth0"))
+    assert {each.what: each.why for each in audit.because} == {"Network": "native was to have bridge"}
+    assert audit.grade == "C"
 
 
 # Of a stored run.

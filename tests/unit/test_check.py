@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from tare_bench import leases, rootfs
+from tare_bench import leases, network, rootfs
 from tare_bench.driver import Resolution, RunContext, Rung, Support
 from tare_bench.drivers import guest_image
 from tare_bench.drivers.libvirt_kvm import KvmDriver
@@ -35,6 +35,14 @@ def test_it_asks_the_libvirt_that_was_named(asked: list[str]) -> None:
     CliRunner().invoke(check.check, ["kvm", "--json"])
     CliRunner().invoke(check.check, ["kvm", "--json", "--libvirt-uri", "qemu:///session"])
     assert asked == ["qemu:///embed", "qemu:///session"]
+
+
+def test_it_says_whether_a_run_can_have_a_bridge(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "refusal", lambda path: "uid 1000: it takes root")
+    assert "network: a run can have no bridge: uid 1000" in CliRunner().invoke(check.check, ["kvm"]).output
+    assert '"bridge": "uid 1000: it takes root"' in CliRunner().invoke(check.check, ["kvm", "--json"]).output
+    monkeypatch.setattr(network, "refusal", lambda path: "")
+    assert "network: a run can have a bridge" in CliRunner().invoke(check.check, ["kvm"]).output
 
 
 def test_a_uri_that_guests_cannot_live_at_is_a_usage_error() -> None:

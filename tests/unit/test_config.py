@@ -175,6 +175,7 @@ REDIS = "[[workload]]\nname = 'redis'\n"
         ("[run]\naccelerator = 'kmv'\n", "line 2: accelerator cannot be `kmv`.", "Did you mean `kvm`?"),
         ("[instance]\ncache = 'write'\n", "line 2: cache cannot be `write`.", "Did you mean `writeback`?"),
         (f"{KVM}cache = 'direct'\n", "line 3: cache cannot be `direct`.", "There are: auto, writeback, none."),
+        ("[instance]\nnetwork = 'bridges'\n", "line 2: network cannot be `bridges`.", "Did you mean `bridge`?"),
         ("[instance]\npage_cache = 'cool'\n", "line 2: page_cache cannot be `cool`.", "Did you mean `cold`?"),
         (f"{KVM}page_cache = true\n", "line 3: page_cache must be text, got true or false.", ""),
         (f"{KVM}page_cach = 'cold'\n", "line 3: [[arm]] has no `page_cach`.", "Did you mean `page_cache`?"),
@@ -340,6 +341,7 @@ def test_sizes(text: str, size: int) -> None:
         Options(quick=True),
         Options(quick=True, rounds=3),
         Options(suite="full"),
+        Options(suite="network"),
         Options(suite="throughput", max_time=0.1 + 0.2),
         Options(drivers=["fake"], workloads=["boot"]),
     ],
@@ -360,6 +362,32 @@ def test_a_cold_arm_is_named_so_unless_it_has_a_name() -> None:
     assert [(arm.name, arm.spec.page_cache) for arm in arms] == [("kvm", "warm"), ("docker cold", "cold")]
 
 
+@pytest.mark.parametrize("options", [Options(suite="network"), Options(workloads=["net-request"])])
+def test_what_needs_a_network_has_the_same_path_in_every_arm(options: Options) -> None:
+    plan = config.configure(options).plan
+    assert {arm.spec.network for arm in plan.arms} == {"bridge"}
+    assert plan.packages == (["iperf3"] if options.suite else [])
+
+
+def test_nothing_else_has_a_network() -> None:
+    for options in (Options(), Options(suite="full"), Options(quick=True)):
+        plan = config.configure(options).plan
+        assert {arm.spec.network for arm in plan.arms} == {"none"}
+        assert not {each.name for each in plan.workloads} & {"net-stream", "net-request"}
+        assert plan.packages == []
+
+
+def test_a_network_that_is_named_stays() -> None:
+    text = f"[run]\nsuite = 'network'\n{KVM}network = 'user'\n[[arm]]\ndriver = 'docker'\n"
+    arms = config.configure(Options(plan=file(text))).plan.arms
+    assert [(arm.name, arm.spec.network) for arm in arms] == [("kvm user", "user"), ("docker", "bridge")]
+    text = (
+        f"[run]\nsuite = 'network'\n[instance]\nnetwork = 'none'\n{KVM}network = 'bridge'\n[[arm]]\ndriver = 'docker'\n"
+    )
+    arms = config.configure(Options(plan=file(text))).plan.arms
+    assert [(arm.name, arm.spec.network) for arm in arms] == [("kvm", "bridge"), ("docker", "none")]
+
+
 def test_what_the_usual_names_say_is_not_spelt_out() -> None:
     for options in (Options(), Options(suite="full"), Options(suite="quick")):
         assert "[[workload]]" not in as_toml.text(config.configure(options).plan)
@@ -375,6 +403,7 @@ SPECS = st.builds(
     disk=st.just(1 << 28),
     cache=st.sampled_from(["auto", "writeback", "none"]),
     page_cache=st.sampled_from(["warm", "cold"]),
+    network=st.sampled_from(["none", "bridge", "host", "user", "nat"]),
 )
 ARMS = st.lists(
     st.builds(

@@ -10,7 +10,9 @@ import pytest
 from tare_bench import cgroups, registry, system
 from tare_bench.driver import RunContext
 from tare_bench.drivers import docker_commit, docker_engine, private_engine
+from tare_bench.drivers.docker_engine import DockerDriver
 from tare_bench.errors import UsageError
+from tare_bench.model import NetworkPath
 
 HERE = {"KernelVersion": os.uname().release, "Name": os.uname().nodename}
 
@@ -130,6 +132,23 @@ def test_the_drivers_of_one_run_share_a_private_engine(monkeypatch: pytest.Monke
     assert again is not engine
     assert first
     private_engine.release(again)
+
+
+@pytest.mark.parametrize(
+    ("path", "private", "why"),
+    [
+        ("none", True, ""),
+        ("user", False, "no VMM"),
+        ("host", True, "engine of your own"),
+        ("nat", True, "engine of your own"),
+    ],
+)
+def test_what_network_an_engine_cannot_give_it_says(path: NetworkPath, private: bool, why: str) -> None:
+    driver = DockerDriver()
+    if private:
+        driver._engine = Counted(RunContext("r", Path(), None, (0,)))  # type: ignore[assignment, arg-type]
+    assert why in driver.refuses(path)
+    assert bool(driver.refuses(path)) == bool(why)
 
 
 def test_an_images_layers_are_the_folders_that_overlay2_names() -> None:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from tare_bench.drivers import guest_image, libvirt_host
-from tare_bench.drivers.libvirt_domain import METADATA, Boot, Domain, disk_cache, snapshot_xml, xml
+from tare_bench.drivers.libvirt_domain import METADATA, Boot, Card, Domain, disk_cache, snapshot_xml, xml
 from tare_bench.drivers.libvirt_host import Owner
 
 DOMAIN = Domain(
@@ -150,6 +150,20 @@ def test_nothing_is_there_by_default() -> None:
     bare = tree(replace(DOMAIN, port="", serial=False)).find("devices")
     assert bare is not None
     assert {"serial", "channel"} & {each.tag for each in bare} == set()
+
+
+@pytest.mark.parametrize(
+    ("card", "kind"), [(Card("02:54:c6:12:00:02", "tare1"), "ethernet"), (Card("52:54:0:12:34:56"), "user")]
+)
+def test_a_card_is_virtio_on_the_root_bus_with_no_rom_to_boot_from(card: Card, kind: str) -> None:
+    [found] = tree(replace(DOMAIN, card=card)).findall("devices/interface")
+    assert found.get("type") == kind
+    assert attribute(found, "mac", "address") == card.mac
+    assert attribute(found, "model", "type") == "virtio"
+    assert attribute(found, "rom", "enabled") == "no"
+    assert attribute(found, "address", "bus") == "0x00"
+    assert (found.find("target") is None) == (not card.device)
+    assert len({each.get("slot") for each in tree(replace(DOMAIN, card=card)).iter("address")}) == 3
 
 
 def test_it_ends_where_a_guest_powers_off_reboots_or_crashes() -> None:

@@ -70,9 +70,9 @@ def test_a_guest_has_what_its_monitor_and_its_live_definition_say() -> None:
         "disk io": "threads",
     }
     assert guest(io=" io='native'")["disk io"] == "native"
-    assert guest(network="<interface type='user'><model type='virtio'/></interface><interface type='user'/>")[
-        "network"
-    ] == ("network card, virtio")
+    cards = "<interface type='ethernet'><model type='virtio'/></interface><interface type='bridge'/>"
+    assert guest(network=cards)["network"] == "network card, virtio"
+    assert guest(network="<interface type='user'><model type='virtio'/></interface>")["network"] == "user"
 
 
 @pytest.mark.parametrize(

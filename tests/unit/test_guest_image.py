@@ -135,9 +135,9 @@ def test_modules_are_found_in_either_place(tmp_path: Path) -> None:
 
 
 def kept_kernel(area: Path, name: str = "linux-image-1-cloud-amd64", version: str = "1-1") -> Path:
-    folder = area / f"{name}_{version}"
+    folder = guest_kernel._place(area, [(name, version)])
     folder.mkdir(parents=True)
-    facts = {"version": "1", "modules": [], "digest": "sha256:k", "how": "package"}
+    facts = {"version": "1", "modules": [], "network": [], "digest": "sha256:k", "how": "package"}
     (folder / "kernel.json").write_text(json.dumps(facts))
     (area / "packages.json").write_text(json.dumps({"lists": 0, "packages": [[name, version]]}))
     return folder
@@ -191,6 +191,28 @@ def test_one_that_does_not_boot_is_not_tried_again() -> None:
     kernel = guest_kernel.build(say=print, instead="it does not boot: Kernel panic")
     assert (kernel.own, kernel.version, kernel.instead) == (False, "1", "it does not boot: Kernel panic")
     cache.let_go()
+
+
+def test_modules_of_a_network_card_are_apart_and_not_needed(own: Path) -> None:
+    folder = own / "lib/modules/7.0-own"
+    (folder / "kernel/net").mkdir(parents=True)
+    (folder / "kernel/net/virtio_net.ko").write_bytes(elf())
+    (folder / "modules.order").write_text("kernel/net/virtio_net.ko\n")
+    subprocess.run(["depmod", "-b", own, "7.0-own"], check=True)
+    kernel = guest_kernel.build(say=print)
+    assert [each.name for each in kernel.network] == ["00-virtio_net.ko"]
+    assert kernel.modules == ()
+    cache.let_go()
+
+
+def test_an_initramfs_has_what_it_is_given(tmp_path: Path) -> None:
+    (tmp_path / "busybox").write_bytes(b"busybox")
+    (tmp_path / "00-virtio_net.ko").write_bytes(b"module")
+    scripts = {"init.sh": "", "agent.sh": ""}
+    guest_image._initramfs(tmp_path / "plain", (), scripts, tmp_path / "busybox")
+    guest_image._initramfs(tmp_path / "net", (tmp_path / "00-virtio_net.ko",), scripts, tmp_path / "busybox")
+    assert b"virtio_net" not in (tmp_path / "plain").read_bytes()
+    assert b"modules/00-virtio_net.ko" in (tmp_path / "net").read_bytes()
 
 
 def test_one_without_virtio_gives_way_and_says_why(own: Path) -> None:

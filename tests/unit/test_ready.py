@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from tare_bench import leases, registry
 from tare_bench.cli import ready
 from tare_bench.config import Configured
 from tare_bench.driver import RunContext, Rung, Support
 from tare_bench.drivers.fake import FakeDriver, Resolution
 from tare_bench.errors import DriverUnavailable, TareError
-from tare_bench.model import Arm, Notice, Plan, Spec, WorkloadPlan
+from tare_bench.model import Arm, NetworkPath, Notice, Plan, Spec, WorkloadPlan
 from tare_bench.paths import cache_dir
 from tare_bench.rootfs import Rootfs
+
+plan_command: Any = import_module("tare_bench.cli.plan").plan
 
 SPEC = Spec(vcpus=1, memory=1 << 29)
 ROOTFS = Rootfs(digest="sha256:" + "0" * 64, folder=cache_dir(), size=0, recipe="", packages={})
@@ -36,6 +41,9 @@ class Guests(FakeDriver):
     def open(self, context: RunContext) -> None:
         if self.options.get("uri") == "closed":
             raise TareError("It is closed.")
+
+    def refuses(self, path: NetworkPath) -> str:
+        return "it has no cable" if path == "nat" else ""
 
     def describe(self) -> Mapping[str, str]:
         return {"uri": self.options.get("uri", "own")}
@@ -115,6 +123,49 @@ def test_only_the_arms_that_cannot_run_are_left_out_and_named(made: list[FakeDri
     if uri == "gone":
         assert isinstance(caught.value, DriverUnavailable)
         assert caught.value.brief == "The driver guests of b cannot run here."
+
+
+def networked(name: str, path: NetworkPath, driver: str = "guests") -> Arm:
+    found = arm(name, driver)
+    return msgspec.structs.replace(found, spec=msgspec.structs.replace(SPEC, network=path))
+
+
+def test_a_network_that_cannot_be_had_is_refused_before_anything_is_built(
+    made: list[FakeDriver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def built(*words: object, **more: object) -> Rootfs:
+        raise AssertionError
+
+    monkeypatch.setattr("tare_bench.rootfs.build", built)
+    with pytest.raises(DriverUnavailable, match='b cannot have network = "nat"') as caught:
+        prepared(networked("b", "nat"), asked=True)
+    assert caught.value.details == "it has no cable"
+
+
+def test_an_arm_whose_network_cannot_be_had_is_left_out_and_never_given_another(made: list[FakeDriver]) -> None:
+    found = prepared(arm("a", driver="other"), networked("b", "nat"))
+    assert list(found.drivers) == ["a"]
+    [left] = [each for each in found.notices if each.code == "left-out"]
+    assert left.subject == "guests"
+    assert left.message == 'guests is left out: b cannot have network = "nat": it has no cable'
+
+
+def test_a_plan_says_what_network_its_arms_cannot_have(tmp_path: Path) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text("[[arm]]\ndriver = 'native'\nnetwork = 'user'\n")
+    refused = CliRunner().invoke(plan_command, [str(file)])
+    assert isinstance(refused.exception, DriverUnavailable)
+    assert refused.exception.brief == 'native user cannot have network = "user".'
+    file.write_text("[instance]\nnetwork = 'user'\n")
+    shown = CliRunner().invoke(plan_command, [str(file)])
+    assert shown.exit_code == 0
+    assert "native would be left out: native cannot have" in shown.output
+    assert "kvm would be left out" not in shown.output or os.geteuid() != 0
+
+
+def test_by_default_a_driver_gives_no_network() -> None:
+    assert FakeDriver().refuses("none") == ""
+    assert FakeDriver().refuses("bridge") == "the driver fake gives no instance a network"
 
 
 def test_a_cold_arm_that_cannot_be_seen_to_be_cold_is_refused_before_the_first_trial(made: list[FakeDriver]) -> None:

@@ -19,6 +19,7 @@ from tare_bench.reports.view_labels import swept, title
 from tare_bench.reports.view_method import method
 from tare_bench.reports.view_points import details
 from tare_bench.reports.view_tables import Table, TableRow, tables
+from tare_bench.workloads.network import RATE
 
 TEN = Setting(rounds=10, throughput=10, workloads=("boot", "memory"))
 TWO = replace(TEN, arms=("docker", "other"), names={"other": "docker"}, accelerators={})
@@ -56,6 +57,14 @@ def _slow(**factors: float) -> Callable[[str, str, int], float]:
         (_row("redis.get.rate", "redis", operation="get", connections=1), "Redis GET, 1 connection (inside, loopback)"),
         (_row("fio-randread.iops", "fio-randread", block_size=4096, depth=1), "Random reads, 4 KiB, depth 1 (fio)"),
         (_row("sysbench-cpu.events", "sysbench-cpu", threads="all"), "CPU, all vCPUs (sysbench)"),
+        (
+            _row("net-stream.rate", "net-stream", direction="in", streams=1),
+            "TCP stream, to the instance, 1 stream",
+        ),
+        (
+            _row("net-stream.rate", "net-stream", direction="out", streams=4),
+            "TCP stream, from the instance, 4 streams",
+        ),
         (_row("sysbench-cpu.events", "sysbench-cpu", threads=2), "CPU, 2 threads (sysbench)"),
         (_row("sysbench-cpu.events", "sysbench-cpu"), "CPU (sysbench)"),
         (_row("boot.ready", "boot", cold_start=True), "Boot to ready, cold start True"),
@@ -64,7 +73,7 @@ def _slow(**factors: float) -> Callable[[str, str, int], float]:
     ],
 )
 def test_a_cell_is_named_in_words(row: Row, words: str) -> None:
-    assert title(METRICS[row.metric], row).replace(NBSP, " ") == words
+    assert title({**METRICS, RATE.name: RATE}[row.metric], row).replace(NBSP, " ") == words
 
 
 def test_what_was_swept_is_the_one_number_that_differs() -> None:
