@@ -167,8 +167,8 @@ def _write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-def write_report(path: Path, text: str) -> None:
-    """Write a rendered page: whole or not at all, but into a device or a pipe as it comes. Raises StoreError."""
+def write_report(path: Path, text: str, what: str = "page") -> None:
+    """Write a rendered page, or what else it is: whole or not at all, but into a device or a pipe as it comes. Raises StoreError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():
@@ -178,7 +178,7 @@ def write_report(path: Path, text: str) -> None:
     except OSError as error:
         words = error.strerror or str(error)
         hint = "Name a file that can be written: tare report RUN --output FILE."
-        raise StoreError(f"The page cannot be written to {path}.", details=words, hint=hint) from error
+        raise StoreError(f"The {what} cannot be written to {path}.", details=words, hint=hint) from error
 
 
 def runs(results: Path) -> list[Path]:

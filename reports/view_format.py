@@ -17,7 +17,10 @@ NBSP = "\N{NO-BREAK SPACE}"
 NARROW = "\N{NARROW NO-BREAK SPACE}"
 
 # What could steer a terminal, or turn the reading order of a page around.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+LONGEST = 5000
+"""Letters of one text of the run that are shown: a tool may print a line of megabytes; the run's files have it all."""
 
 
 class Unit(NamedTuple):
@@ -38,8 +41,15 @@ _FROM = {"1/s": 10.0}
 
 
 def clean(text: Scalar) -> str:
-    """Text with control and direction characters made visible; escaping for HTML is the template's."""
-    return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", str(text))
+    """Text with control and direction characters made visible, and cut; escaping for HTML is the template's."""
+    whole = str(text)
+    plain = UNSAFE.sub("\N{REPLACEMENT CHARACTER}", whole[:LONGEST])
+    return plain if len(whole) <= LONGEST else f"{plain}… ({len(whole)} characters, the rest is in the run's files)"
+
+
+def inert(value: object) -> object:
+    """A value as a field of CSV: spreadsheets run a text that begins with one of these; a number is none."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def one_line(text: Scalar) -> str:
@@ -120,10 +130,14 @@ def count(n: int, one: str, many: str | None = None) -> str:
     return ngettext(f"{{n}} {one}", f"{{n}} {many or one + 's'}", n)
 
 
+LONGEST_ID = 120
+
+
 def identifier(*parts: Scalar) -> str:
     """An id for a row or a chart, from names that may be hostile: letters, digits, dots and dashes; never empty."""
     text = "-".join(str(part) for part in parts)
     safe = re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")
     # Names that differ only in what was replaced must not share an id.
-    suffix = f"-{zlib.crc32(text.encode('utf-8', 'replace')):08x}" if safe != text else ""
-    return f"{safe or 'x'}{suffix}"
+    same = safe == text and len(text) <= LONGEST_ID
+    suffix = "" if same else f"-{zlib.crc32(text.encode('utf-8', 'replace')):08x}"
+    return f"{safe[:LONGEST_ID] or 'x'}{suffix}"

@@ -14,7 +14,7 @@ from tare_bench.model import Arm, Notice, Plan, Spec, Trial, WorkloadPlan, canon
 
 from .language import N_, _
 from .view_cells import region_text
-from .view_format import clean, count, identifier, measured, one_line, quantity
+from .view_format import clean, count, identifier, inert, measured, one_line, quantity
 from .view_labels import COST, COST_TITLE, group_of, parameter_words
 from .view_tables import BETTER
 from .view_words import COLD, arm_name
@@ -332,12 +332,7 @@ def samples_csv(analysis: Analysis) -> str:
     for trial in analysis.run.trials:
         head = (trial.trial, trial.cell.arm, trial.cell.workload, trial.block, trial.position, trial.role, trial.status)
         for sample in trial.samples:
-            writer.writerow([_inert(each) for each in (*head, sample.metric, sample.value, sample.unit, sample.error)])
+            writer.writerow([inert(each) for each in (*head, sample.metric, sample.value, sample.unit, sample.error)])
         if target.tell() > MAX_EMBEDDED:
             break  # more than a page carries: what is left would only be thrown away
     return target.getvalue()
-
-
-def _inert(value: object) -> object:
-    """Spreadsheets run a text that begins with one of these; a number is none."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value

@@ -10,8 +10,8 @@ import click
 
 from .. import store
 from ..errors import StoreError
-from .common import AS_JSON, LANG, print_json
-from .report import summary, write_page
+from .common import AS_JSON, LANG
+from .report import write_page
 
 
 @click.command()
@@ -23,6 +23,7 @@ from .report import summary, write_page
 @AS_JSON
 def demo(output: Path, open_page: bool, lang: str, as_json: bool) -> int:
     """Render a stored run of real hardware that ships with the package, and say where it came from."""
+    from tare_bench.reports.exports import render
     from tare_bench.reports.language import language
 
     shipped = files("tare_bench").joinpath("demo")
@@ -31,9 +32,9 @@ def demo(output: Path, open_page: bool, lang: str, as_json: bool) -> int:
             raise StoreError("This installation has no demo run.", hint="Measure one of your own: tare run --quick")
         with language(lang):
             found = write_page(folder, output)
-            document = summary(found)
+            document = render("json", [found]) if as_json else ""
     if as_json:
-        print_json(document)
+        click.echo(document, nl=False)
         return 0
     host = found.run.manifest.host
     click.echo(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shlex
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
+from tare_bench.reports.exports import FORMATS, render
 
 from .. import leases, registry, store
 from ..errors import StoreError, UsageError
 from ..model import Notice, Plan, Run
-from .common import AS_JSON, LANG, RESULTS, print_json, program, repeated, stdout
+from .common import AS_JSON, LANG, RESULTS, program, repeated, stdout
+from .exports import Export, write_exports
 
 if TYPE_CHECKING:
     from ..across import Across
@@ -24,7 +27,10 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("runs", metavar="[RUN...]", nargs=-1)
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to write it; - is stdout.")
-@click.option("--format", "form", type=click.Choice(["html", "text", "csv", "json"]), default="html", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(list(FORMATS)), default="html", show_default=True,
+    help="The page, a text, data, or what another tool reads.",
+)
 @click.option("--base", metavar="RUN", help="An earlier run to hold it against: what has changed since then.")
 @click.option("--across-hosts", is_flag=True, help="Compare it with --base even if the machines are unlike.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
@@ -49,23 +55,34 @@ def report(
     """
     from tare_bench.reports.language import language
 
-    if base is not None and (form != "html" or as_json):
+    form = "json" if as_json else form
+    if base is not None and form != "html":
         raise UsageError("--base is for the page: other formats have one run each.", hint="Leave --format out.")
-    if output is not None and len(runs) > 1:
+    joined = FORMATS[form].joined
+    if output is not None and len(runs) > 1 and not joined:
         raise UsageError(f"--output is one file, and these are {len(runs)} runs.", hint="Render them one by one.")
+    names = runs or (store.LATEST,)
     with language(lang):
-        for name in runs or (store.LATEST,):
-            if form == "html" and not as_json and store.holds_runs(Path(name)):
+        if joined:
+            _text(form, [folder for name in names for folder in _folders(name, results)], output)
+            return 0
+        for name in names:
+            if form == "html" and store.holds_runs(Path(name)):
                 _over_time(Path(name), output, open_page=open_page)
                 continue
             folder = store.find(name, results)
             if base is not None:
                 _since(folder, store.find(base, results), output, open_page=open_page, across_hosts=across_hosts)
-            elif form == "html" and not as_json:
+            elif form == "html":
                 _page(folder, output, open_page=open_page)
             else:
-                _text(folder, "json" if as_json else form, output)
+                _text(form, [folder], output)
     return 0
+
+
+def _folders(name: str, results: Path) -> list[Path]:
+    """The run of that name, or all runs of a folder that holds some."""
+    return store.runs(Path(name)) if store.holds_runs(Path(name)) else [store.find(name, results)]
 
 
 def analysed(folder: Path) -> Analysis:
@@ -156,52 +173,18 @@ def _write(
         webbrowser.open(path.resolve().as_uri())
 
 
-def _text(folder: Path, form: str, output: Path | None) -> None:
-    from rich.console import Console
-
-    def write(text: str) -> None:
-        if output is None or str(output) == "-":
-            click.echo(text, nl=False)
-        else:
-            store.write_report(output, text)
-
-    if form == "csv":
-        write(store.load(folder).frame().to_csv(index=False))
-    elif form == "json":
-        if output is None:
-            print_json(summary(analysed(folder)))
-        else:
-            write(msgspec.json.format(msgspec.json.encode(summary(analysed(folder))), indent=2).decode())
-    else:
+def _text(form: str, folders: Sequence[Path], output: Path | None) -> None:
+    printed = output is None or str(output) == "-"
+    if printed and form == "text":  # which knows the terminal's width and colours
         from tare_bench.reports.terminal import render_terminal
 
-        console = Console(highlight=False)
-        with console.capture() as captured:
-            render_terminal(analysed(folder), console)
-        write(captured.get())
-
-
-def summary(found: Analysis) -> dict[str, Any]:
-    """A run in one document: the answer, every cell, every comparison and the memory sheets."""
-    from tare_bench.reports.view import headline
-
-    from .. import reconcile
-
-    run = found.run
-    return {
-        "run": run.manifest.run,
-        "path": run.path,
-        "finished": run.finished,
-        "simulated": run.simulated,
-        "emulated": run.emulated,
-        "answer": headline(found),
-        "trials": dict(found.outcomes),
-        "cells": list(found.cells),
-        "comparisons": list(found.comparisons),
-        "fairness": found.fairness,
-        "memory": reconcile.sheets(run),
-        "notices": [*run.notices, *found.notices],
-    }
+        render_terminal(analysed(folders[0]), stdout())
+        return
+    text = render(form, [analysed(folder) for folder in folders])
+    if output is None or printed:
+        click.echo(text, nl=False)
+    else:
+        store.write_report(output, text)
 
 
 def exit_status(run: Run) -> int:
@@ -211,18 +194,19 @@ def exit_status(run: Run) -> int:
     return 0 if good and all(trial.status in ("ok", "skipped") for trial in run.trials) else 1
 
 
-def finish(folder: Path, *, as_json: bool, open_page: bool, quick: bool) -> int:
-    """The end of a run: the answer, the table, the page, and what to do next. Returns the exit status."""
+def finish(folder: Path, *, as_json: bool, open_page: bool, quick: bool, exports: Sequence[Export] = ()) -> int:
+    """The end of a run: the answer, the table, the page, the exports, what to do next. Returns the exit status."""
     from tare_bench.reports.html import render_html
     from tare_bench.reports.terminal import render_terminal
 
     path = folder / "report.html"
     found = analysed(folder)
     if as_json:
-        print_json(summary(found))
+        click.echo(render("json", [found]), nl=False)
     else:
         render_terminal(found, stdout(), whole=False)
     store.write_report(path, render_html(found))
+    write_exports(exports, found)
     if not as_json:
         _next_steps(folder, path, _longer(found.run.manifest.plan, quick=quick))
     if open_page:

@@ -21,6 +21,7 @@ from ..pairs import primary_pairs
 from ..runner import BlocksSkipped, Event, Runner, SessionStarted, TrialFinished
 from ..schedule import Fixed, schedule
 from .common import AS_JSON, LANG, RESULTS, ROOTFS, plan_line, plan_options, say, show_notices, split, wait_for
+from .exports import EXPORTS, reserved
 from .interrupts import Guard, Interrupted, guarded
 from .ready import Ready, make_ready
 
@@ -35,6 +36,7 @@ EMULATED_DEADLINE = 180.0
 @ROOTFS
 @RESULTS
 @AS_JSON
+@EXPORTS
 @click.option("--progress", type=click.Choice(["auto", "plain", "json", "none"]), default="auto", show_default=True)
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser at the end.")
 @LANG
@@ -45,6 +47,7 @@ def run(
     rootfs_reference: str,
     results: Path,
     as_json: bool,
+    export: tuple[str, ...],
     progress: Literal["auto", "plain", "json", "none"],
     open_page: bool,
     lang: str,
@@ -69,7 +72,7 @@ def run(
     )
     if configured.source:
         say(plan_line(configured.source))
-    with guarded() as guard:
+    with guarded() as guard, reserved(export) as exports:
         opened: list[Path] = []
         interrupt: Interrupted | None = None
         failure: TareError | None = None
@@ -83,7 +86,9 @@ def run(
             raise interrupt or failure or TareError("Nothing was measured.")
         try:
             with guard.deferred(), language(lang):
-                status = finish(opened[0], as_json=as_json, open_page=open_page, quick=options["quick"])
+                status = finish(
+                    opened[0], as_json=as_json, open_page=open_page, quick=options["quick"], exports=exports
+                )
         except TareError as error:  # what broke the run breaks its page, too: a disk that is full
             raise failure or error from None
     if failure is not None:
