@@ -168,7 +168,10 @@ def _write_whole(path: Path, data: bytes) -> None:
 
 
 def write_report(path: Path, text: str, what: str = "page") -> None:
-    """Write a rendered page, or what else it is: whole or not at all, but into a device or a pipe as it comes. Raises StoreError."""
+    """Write a rendered page, or what else it is: whole or not at all, but into a device or a pipe as it comes.
+
+    Raises StoreError.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():

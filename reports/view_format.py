@@ -42,9 +42,14 @@ _FROM = {"1/s": 10.0}
 
 def clean(text: Scalar) -> str:
     """Text with control and direction characters made visible, and cut; escaping for HTML is the template's."""
-    whole = str(text)
-    plain = UNSAFE.sub("\N{REPLACEMENT CHARACTER}", whole[:LONGEST])
-    return plain if len(whole) <= LONGEST else f"{plain}… ({len(whole)} characters, the rest is in the run's files)"
+    return UNSAFE.sub("\N{REPLACEMENT CHARACTER}", cut_off(str(text)))
+
+
+def cut_off(text: str) -> str:
+    """A text of the run, as much of it as is shown."""
+    return (
+        text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters, the rest is in the run's files)"
+    )
 
 
 def inert(value: object) -> object:

@@ -1,7 +1,7 @@
 """CSV: every sample, or every cell with its comparison. Numbers are whole and in SI base units.
 
-pandas reads it back as it was: `read_csv(path, dtype=..., keep_default_na=False, na_values=[""],
-float_precision="round_trip")` with the types below. Texts are made harmless, and one that a spreadsheet would run as a
+pandas reads it back as it was, with the types below and no text taken for a missing value (before pandas 3 also
+`float_precision="round_trip"`). Texts are made harmless, and one that a spreadsheet would run as a
 formula has an apostrophe before it: no name that a plan may hold begins so.
 """
 

@@ -10,7 +10,7 @@ from tare_bench import reconcile
 from tare_bench.analysis import Analysis
 
 from ..view import headline
-from ..view_format import UNSAFE
+from ..view_format import UNSAFE, cut_off
 from ..view_words import arm_label
 
 
@@ -46,9 +46,21 @@ def summary(found: Analysis) -> dict[str, Any]:
 
 def text(document: Any) -> str:
     """A document as indented JSON, in which no character steers a terminal or turns the reading order around."""
-    plain = msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+    bounded = _bounded(msgspec.to_builtins(document))
+    plain = msgspec.json.format(msgspec.json.encode(bounded), indent=2).decode()
     # outside of strings there are none, and in them an escape is the same character
     return re.sub(UNSAFE, lambda found: f"\\u{ord(found[0]):04x}", plain) + "\n"
+
+
+def _bounded(value: Any) -> Any:
+    """The same, with no text of megabytes in it: a reason is told once for every row that lost a value by it."""
+    if isinstance(value, str):
+        return cut_off(value)
+    if isinstance(value, dict):
+        return {cut_off(key): _bounded(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)) and not (value and isinstance(value[0], float)):
+        return [_bounded(each) for each in value]
+    return value
 
 
 def render(analysis: Analysis) -> str:

@@ -17,8 +17,8 @@ from ..view_tables import Table, TableRow
 
 _INLINE = re.compile(r"[\\`*_\[\]<>#|~&$@^{}]|:(?=\S)|(?<=www)\.")
 """Emphasis, code, links, HTML, entities, mentions, mathematics, emoji, addresses."""
-_BLOCK = re.compile(r"^([-+=]|\d+(?=[.)]))")
-"""What begins a list or a heading where it begins a line."""
+_BLOCK = re.compile(r"^(?:\d+(?=[.)](?:\s|$))|(?=[-+](?:[\s-]|$)|=))")
+"""Before what of it a line would be a list, a rule or a heading's underline."""
 
 LONGEST_REASON = 200
 
@@ -32,7 +32,7 @@ def render(analysis: Analysis) -> str:
 def escaped(text: str) -> str:
     """A text on one line that Markdown shows as it is."""
     plain = _INLINE.sub(lambda found: f"\\{found[0]}", one_line(text))
-    return _BLOCK.sub(lambda found: f"{found[1]}\\" if found[1].isdigit() else f"\\{found[1]}", plain)
+    return _BLOCK.sub(r"\g<0>\\", plain)
 
 
 def _lines(page: Page, analysis: Analysis) -> Iterator[str]:

@@ -40,6 +40,20 @@ TOGETHER = (SysbenchCpu, SysbenchMemory, FioRandRead, FioRandWrite, Redis)
 """The workloads of blocks of throughput."""
 PRIMARY |= {each.name: each.primary for each in TOGETHER}
 HOSTILE = "<script>alert('x')</script>\"&'\x1b[31m\u2028\u202e"
+MALICE: Mapping[str, str] = {
+    "script": HOSTILE,
+    "controls": "".join(map(chr, (*range(32), *range(127, 160)))) + "\ufffe\uffff\ufeff",
+    "direction": "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069 abc\u202e.exe",
+    "long line": "<b>" + "A" * 10_000_000,
+    "markdown": "# x **b** _i_ `c` [a](javascript:alert(1)) ![i](http://evil.example/x) | y | <b>w</b> &lt; :x: 1. $z$",
+    "formula": "=cmd|' /C calc'!A0",
+    "openmetrics": 'a"} 1\n# EOF\\',
+    "xml": "]]> --> <!ENTITY x SYSTEM 'file:///etc/passwd'> &x; <![CDATA[",
+    "json": '"}],"x":[{"y":"\\u0000',
+    "csv": 'a,"b\r\nc","",;\t',
+    "template": "{{ 7 * 7 }} {% raw %} ${7*7} %s %d [bold red]x[/]",
+}
+"""What a name, an output or an error may be that somebody else chose."""
 
 
 def _isolation(name: str, title: str) -> Metric:
@@ -351,26 +365,26 @@ def troubled() -> Run:
     return build(Setting(outcome=outcome))
 
 
-def hostile() -> Run:
-    """A run whose every text is an attack on a page or a terminal."""
+def hostile(attack: str = HOSTILE) -> Run:
+    """A run whose every text is an attack on a page, a terminal or what reads an export."""
 
     def outcome(arm: str, workload: str, block: int) -> Outcome | None:
-        return ("failed", HOSTILE) if (arm, workload, block) == (HOSTILE, "boot", 2) else None
+        return ("failed", attack) if (arm, workload, block) == (attack, "boot", 2) else None
 
-    notice = Notice(code="odd", subject=HOSTILE, message=HOSTILE, hint=HOSTILE)
+    notice = Notice(code="odd", subject=attack, message=attack, hint=attack)
     setting = Setting(
-        arms=("docker", HOSTILE),
-        names={HOSTILE: HOSTILE},
+        arms=("docker", attack),
+        names={attack: attack},
         outcome=outcome,
         notices=(notice,),
-        host={HOSTILE: HOSTILE},
+        host={attack: attack},
         accelerators={},
     )
     run = build(setting)
     manifest = msgspec.structs.replace(
-        run.manifest, run=HOSTILE, command=HOSTILE, drivers={HOSTILE: {HOSTILE: HOSTILE}}, notices=[notice]
+        run.manifest, run=attack, command=attack, drivers={attack: {attack: attack}}, notices=[notice]
     )
-    extra = Sample(metric=f"odd.{HOSTILE}", value=1.0, unit=HOSTILE)
+    extra = Sample(metric=f"odd.{attack}", value=1.0, unit=attack)
     trials = [msgspec.structs.replace(trial, samples=[*trial.samples, extra]) for trial in run.trials]
     return msgspec.structs.replace(run, manifest=manifest, trials=trials)
 
