@@ -6,6 +6,7 @@ Every text is put in as text: neither markup nor an escape sequence in a name do
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tare_bench.analysis import Analysis
@@ -60,14 +61,39 @@ _LEFT_OUT = N_("Other moments, other kinds of memory and the host's CPU time for
 def _print_table(console: Console, table: Table, *, whole: bool) -> None:
     from rich.text import Text
 
-    console.print(Text(table.title, style="bold"))
+    rows = [row for row in table.rows if whole or row.lead]
+    parts = _side_by_side(replace(table, rows=tuple(rows)), console.width) if rows else []
+    console.print(Text(_numbered(table.title, 0, parts), style="bold"))
     if table.alerts:
         console.print(Text(" ".join(table.alerts), style="bold red"))
-    rows = [row for row in table.rows if whole or row.lead]
+    usual = _usual_number(table)
+    for place, part in enumerate(parts):
+        if place:
+            console.print(Text(f"\n{_numbered(table.title, place, parts)}", style="bold"))
+        console.print(_table(part, usual))
     if rows:
-        console.print(_table(table, rows))
         for note in table.brief if whole or table.id != "weight" else ():
             console.print(Text(note, style="dim"))
+
+
+_ROW_HEAD, _ARM = 18, 16
+"""Columns of the terminal that a row's head and an arm need at least to be read."""
+
+
+def _side_by_side(table: Table, width: int) -> list[Table]:
+    """A table of many arms as several of as many as fit, the baseline in each of them."""
+    fit = max(1, (width - _ROW_HEAD) // _ARM - 1)
+    others = range(1, len(table.columns))
+    return [_with_columns(table, [0, *others[first : first + fit]]) for first in range(0, max(1, len(others)), fit)]
+
+
+def _with_columns(table: Table, kept: list[int]) -> Table:
+    rows = tuple(replace(row, cells=tuple(row.cells[place] for place in kept)) for row in table.rows)
+    return replace(table, columns=tuple(table.columns[place] for place in kept), rows=rows)
+
+
+def _numbered(title: str, place: int, parts: list[Table]) -> str:
+    return f"{title} ({place + 1}/{len(parts)})" if len(parts) > 1 else title
 
 
 def _sheet(sheet: SheetView) -> RichTable:
@@ -96,7 +122,7 @@ def _badges(page: Page) -> Text:
     return Text("  ").join(parts)
 
 
-def _table(table: Table, rows: list[TableRow]) -> RichTable:
+def _table(table: Table, usual: str) -> RichTable:
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -106,8 +132,7 @@ def _table(table: Table, rows: list[TableRow]) -> RichTable:
     for column in table.columns:
         notes = [note for note in (column.driver, _("baseline") if column.baseline else "", _(column.label)) if note]
         drawn.add_column(Text("\n".join([column.name, *notes])), overflow="fold")
-    usual = _usual_number(table)
-    for row in rows:
+    for row in table.rows:
         drawn.add_row(_head(row), *(_cell(cell, usual) for cell in row.cells))
     return drawn
 

@@ -1,6 +1,8 @@
-"""The tables of a terminal as a text: no colour, 80 columns unless the terminal's environment says otherwise."""
+"""The tables of a terminal as a text, for a file: no colour, 80 columns."""
 
 from __future__ import annotations
+
+import io
 
 from tare_bench.analysis import Analysis
 
@@ -11,7 +13,7 @@ def render(analysis: Analysis) -> str:
     """The whole report."""
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(file=io.StringIO(), width=80, color_system=None, highlight=False, _environ={})
     with console.capture() as captured:
         render_terminal(analysis, console)
     return captured.get()
