@@ -25,6 +25,7 @@ def demo(output: Path, open_page: bool, lang: str, as_json: bool) -> int:
     """Render a stored run of real hardware that ships with the package, and say where it came from."""
     from tare_bench.reports.exports import render
     from tare_bench.reports.language import language
+    from tare_bench.reports.view import headline
 
     shipped = files("tare_bench").joinpath("demo")
     with as_file(shipped) as folder:
@@ -32,7 +33,7 @@ def demo(output: Path, open_page: bool, lang: str, as_json: bool) -> int:
             raise StoreError("This installation has no demo run.", hint="Measure one of your own: tare run --quick")
         with language(lang):
             found = write_page(folder, output)
-            document = render("json", [found]) if as_json else ""
+            document, answer = render("json", [found]), headline(found)
     if as_json:
         click.echo(document, nl=False)
         return 0
@@ -43,7 +44,7 @@ def demo(output: Path, open_page: bool, lang: str, as_json: bool) -> int:
     for notice in found.run.notices:
         if notice.code in ("emulated", "host-is-a-guest"):
             click.echo(f"note: {notice.message}")
-    for sentence in document["answer"]:
+    for sentence in answer:
         click.echo(sentence)
     click.echo(f"page: {output}")
     if open_page:

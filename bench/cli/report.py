@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 @click.argument("runs", metavar="[RUN...]", nargs=-1)
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to write it; - is stdout.")
 @click.option(
-    "--format", "form", type=click.Choice(list(FORMATS)), default="html", show_default=True,
+    "--format",
+    "form",
+    type=click.Choice(list(FORMATS)),
+    default="html",
+    show_default=True,
     help="The page, a text, data, or what another tool reads.",
 )
 @click.option("--base", metavar="RUN", help="An earlier run to hold it against: what has changed since then.")

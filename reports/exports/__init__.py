@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..language import LANGUAGES, current, language
+
 if TYPE_CHECKING:
     from tare_bench.analysis import Analysis
 
@@ -28,15 +30,19 @@ class Format:
     """Takes an analysis, or several where the format is `joined`, and returns the text, whole."""
     joined: bool = False
     """Whether several runs make one document."""
+    people: bool = False
+    """Whether it has sentences, which are in the language of the rendering; all else is English, so that names last."""
 
 
 FORMATS: dict[str, Format] = {
-    "html": Format("the page", "html", "render_html"),
-    "text": Format("the tables of a terminal, whole", "exports.plain"),
-    "markdown": Format("a summary for a pull request or a CI job", "exports.markdown"),
+    "html": Format("the page", "html", "render_html", people=True),
+    "text": Format("the tables of a terminal, whole", "exports.plain", people=True),
+    "markdown": Format("a summary for a pull request or a CI job", "exports.markdown", people=True),
     "csv": Format("every sample, one a line", "exports.csv_text", "render_samples"),
     "csv-cells": Format("every cell with its comparison, one a line", "exports.csv_text", "render_cells"),
-    "json": Format("the answer, every cell and comparison, the memory sheets, the audit", "exports.json_text"),
+    "json": Format(
+        "the answer, every cell and comparison, the memory sheets, the audit", "exports.json_text", people=True
+    ),
     "pytest-benchmark": Format("pytest-benchmark compare", "exports.pytest_benchmark"),
     "bmf": Format("Bencher", "exports.bmf"),
     "github-benchmark-smaller": Format(
@@ -58,7 +64,8 @@ def render(name: str, analyses: Sequence[Analysis]) -> str:
     found = FORMATS[name]
     module = importlib.import_module(f"tare_bench.reports.{found.module}")
     function: Callable[..., str] = getattr(module, found.function)
-    if found.joined:
-        return function(analyses)
-    [analysis] = analyses
-    return function(analysis)
+    with language(current() if found.people else LANGUAGES[0]):
+        if found.joined:
+            return function(analyses)
+        [analysis] = analyses
+        return function(analysis)

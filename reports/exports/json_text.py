@@ -9,6 +9,7 @@ import msgspec
 from tare_bench import reconcile
 from tare_bench.analysis import Analysis
 
+from ..language import LANGUAGES, language
 from ..view import headline
 from ..view_format import UNSAFE, cut_off
 from ..view_words import arm_label
@@ -17,7 +18,8 @@ from ..view_words import arm_label
 def summary(found: Analysis) -> dict[str, Any]:
     """A run in one document, in SI base units. JSON has no infinity: what timed out is null, and counted."""
     run, manifest = found.run, found.run.manifest
-    arms = [arm.name for arm in manifest.plan.arms]
+    with language(LANGUAGES[0]):  # a program looks for it
+        labels = {arm.name: label for arm in manifest.plan.arms if (label := arm_label(found, arm.name))}
     return {
         "run": manifest.run,
         "path": run.path,
@@ -26,7 +28,7 @@ def summary(found: Analysis) -> dict[str, Any]:
         "finished": run.finished,
         "simulated": run.simulated,
         "emulated": run.emulated,
-        "labels": {arm: label for arm in arms if (label := arm_label(found, arm))},
+        "labels": labels,
         "baseline": manifest.plan.baseline,
         "answer": headline(found),
         "trials": dict(found.outcomes),

@@ -110,6 +110,29 @@ def test_nothing_of_a_number_is_cut_off(width: int) -> None:
             assert set(said.replace("not there", "").split()) <= words
 
 
+SIX = replace(
+    TEN, arms=("native", "docker", "kvm", "gvisor", "crun", "cold"),
+    names=dict.fromkeys(("gvisor", "crun", "cold"), "docker"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_many_arms_are_printed_as_several_tables_with_the_baseline_in_each(width: int) -> None:
+    lines = _printed(build(SIX), width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    parts = [line for line in lines if line.startswith("Boot time (")]
+    assert parts == [f"Boot time ({place}/{len(parts)})" for place in range(1, len(parts) + 1)]
+    assert len(parts) > 1
+    heads = [" ".join(lines[lines.index(part) + 1 :][:3]).split() for part in parts]
+    assert all("baseline" in head for head in heads)
+    for arm in ("native", "kvm", "gvisor", "crun", "cold"):
+        assert sum(head.count(arm) for head in heads) == 1
+
+
+def test_few_arms_are_one_table() -> None:
+    assert "Boot time (1/" not in _printed(build(TEN), width=80)
+
+
 def test_what_did_not_fit_is_said_above_its_table() -> None:
     notice = Notice(code="out-of-time", subject="run", message="3 blocks", hint="More --max-time, or fewer rounds.")
     run = build(replace(TEN, throughput_done=7, notices=(notice,)))
