@@ -2,7 +2,7 @@
 
 pandas reads it back as it was, with the types below and no text taken for a missing value (before pandas 3 also
 `float_precision="round_trip"`). Texts are made harmless, and one that a spreadsheet would run as a
-formula has an apostrophe before it: no name that a plan may hold begins so.
+formula has an apostrophe before it. Numbers are never touched.
 """
 
 from __future__ import annotations

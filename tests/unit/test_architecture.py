@@ -17,8 +17,9 @@ ONLY_IN = {
     "libvirt_qemu": "drivers",
     "matplotlib": "reports",
     "jinja2": "reports",
+    "prometheus_client": "reports",
 }
-HEAVY = {"pandas", "matplotlib", "scipy", "docker", "libvirt", "numpy", "jinja2"}
+HEAVY = {"pandas", "matplotlib", "scipy", "docker", "libvirt", "numpy", "jinja2", "prometheus_client"}
 
 
 def module(path: Path) -> str:
