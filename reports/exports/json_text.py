@@ -9,7 +9,6 @@ import msgspec
 from tare_bench import reconcile
 from tare_bench.analysis import Analysis
 
-from ..language import LANGUAGES, language
 from ..view import headline
 from ..view_format import UNSAFE, cut_off
 from ..view_words import arm_label
@@ -18,17 +17,16 @@ from ..view_words import arm_label
 def summary(found: Analysis) -> dict[str, Any]:
     """A run in one document, in SI base units. JSON has no infinity: what timed out is null, and counted."""
     run, manifest = found.run, found.run.manifest
-    with language(LANGUAGES[0]):  # a program looks for it
-        labels = {arm.name: label for arm in manifest.plan.arms if (label := arm_label(found, arm.name))}
     return {
         "run": manifest.run,
         "path": run.path,
         "tare_version": manifest.tare_version,
         "started_at": manifest.started_at,
         "finished": run.finished,
+        "in_flight": run.in_flight,
         "simulated": run.simulated,
         "emulated": run.emulated,
-        "labels": labels,
+        "labels": {arm.name: label for arm in manifest.plan.arms if (label := arm_label(found, arm.name))},
         "baseline": manifest.plan.baseline,
         "answer": headline(found),
         "trials": dict(found.outcomes),

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from tare_bench.analysis import Analysis
 
+from ..language import _
 from ..view import Page, view
 from ..view_cells import Column, TableCell
 from ..view_format import one_line, short
@@ -37,7 +38,7 @@ def escaped(text: str) -> str:
 
 def _lines(page: Page, analysis: Analysis) -> Iterator[str]:
     if page.watermark:
-        yield f"**{escaped(page.watermark)}: nothing was measured.**"
+        yield f"**{escaped(_('{label}: nothing was measured', label=page.watermark))}**"
         yield ""
     for place, sentence in enumerate(page.answer):
         yield f"**{escaped(sentence)}**" if place == 0 else escaped(sentence)
@@ -49,7 +50,7 @@ def _lines(page: Page, analysis: Analysis) -> Iterator[str]:
     for table in page.tables:
         yield from _table(table)
     if page.notices:
-        yield "### Notices"
+        yield f"### {escaped(_('Machine and notices'))}"
         yield ""
         yield from (
             f"- {escaped(notice.subject)}: {escaped(short(one_line(notice.message), 1000))} "
@@ -57,7 +58,7 @@ def _lines(page: Page, analysis: Analysis) -> Iterator[str]:
             for notice in page.notices
         )
         yield ""
-    yield f"Run {escaped(page.run)}, started {escaped(page.started)}. The command that repeats it:"
+    yield f"{escaped(_('Run'))}: {escaped(page.run)}. {escaped(_('Started'))}: {escaped(page.started)}."
     yield ""
     yield from _code(one_line(analysis.run.manifest.command))
 
@@ -75,9 +76,9 @@ def _table(table: Table) -> Iterator[str]:
         yield f"**{escaped(' '.join(table.alerts))}**"
         yield ""
     if table.rows:
-        yield _row(["Metric", "Unit", *map(_head, table.columns)])
-        yield _row(["---"] * (2 + len(table.columns)))
-        yield from (_row([_title(row), _unit(row), *map(_cell, row.cells)]) for row in table.rows)
+        yield _row([escaped(_("Metric")), *map(_head, table.columns)])
+        yield _row(["---"] * (1 + len(table.columns)))
+        yield from (_row([_title(row), *map(_cell, row.cells)]) for row in table.rows)
         yield ""
     for note in table.notes:
         yield escaped(note)
@@ -89,17 +90,13 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _head(column: Column) -> str:
-    notes = [note for note in (column.driver, "baseline" if column.baseline else "", column.label) if note]
+    notes = [note for note in (column.driver, _("baseline") if column.baseline else "", _(column.label)) if note]
     return escaped(f"{column.name} ({', '.join(notes)})" if notes else column.name)
 
 
 def _title(row: TableRow) -> str:
     text = escaped(f"{row.title}, {row.detail}" if row.detail else row.title)
-    return f"**{text}**" if row.primary else text
-
-
-def _unit(row: TableRow) -> str:
-    return escaped(f"{row.unit}, {row.better}")
+    return f"{f'**{text}**' if row.primary else text}, {escaped(row.unit)}, {escaped(row.better)}"
 
 
 def _cell(cell: TableCell) -> str:
@@ -113,6 +110,6 @@ def _cell(cell: TableCell) -> str:
 def _verdict(cell: TableCell) -> str:
     if cell.verdict is None:
         return ""
-    label = "" if cell.label in cell.verdict.word.upper() else cell.label
-    words = (cell.verdict.shape, cell.verdict.word, label, "exploratory" if cell.exploratory else "")
+    label = "" if _(cell.label) in cell.verdict.word.upper() else _(cell.label)
+    words = (cell.verdict.shape, cell.verdict.word, label, _("exploratory") if cell.exploratory else "")
     return " ".join(filter(None, words))

@@ -32,7 +32,7 @@ def test_the_answer_comes_first_then_the_counts_then_the_tables() -> None:
     assert lines[0].endswith("**")
     counts = next(place for place, line in enumerate(lines) if line.startswith("◆ 8 slower/larger · ● 2 faster"))
     assert counts < lines.index("### Boot time")
-    assert "| Metric | Unit | docker (baseline) | native | kvm (EMULATED) |" in lines
+    assert "| Metric | docker (baseline) | native | kvm (EMULATED) |" in lines
 
 
 def test_what_failed_and_the_command_that_repeats_it_are_in_it() -> None:

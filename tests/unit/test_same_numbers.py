@@ -126,11 +126,11 @@ def _markdown(found: Analysis) -> dict[Place, Cell]:
         if before.type == "heading_open":
             title, row = text, -1
         elif before.type == "tr_open":
-            row, column = row + (token.type == "td_open"), -3
+            row, column = row + (token.type == "td_open"), -2
         if token.type == "td_open":
             column += 1
         elif token.type == "inline" and before.type == "td_open" and column == -1:
-            unit = text
+            unit = text.split(", ")[-2]
         elif token.type == "inline" and before.type == "td_open" and column >= 0:
             cells[title, row, column] = _printed(unit, [_words(part) for part in text.split("; ")])
     return cells
