@@ -43,7 +43,7 @@ def test_what_failed_and_the_command_that_repeats_it_are_in_it() -> None:
 
 def test_a_simulated_run_says_so_before_anything_else() -> None:
     simulated = replace(TEN, accelerators=dict.fromkeys(("native", "docker", "kvm"), "simulated"))
-    assert render("markdown", [analysis(build(simulated))]).startswith("**SIMULATED: nothing was measured.**")
+    assert render("markdown", [analysis(build(simulated))]).startswith("**SIMULATED: nothing was measured**")
 
 
 @pytest.mark.parametrize("attack", [name for name in MALICE if name != "long line"])

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -64,10 +65,20 @@ def _words(text: str) -> str:
     return " ".join(text.split())
 
 
-def _page(found: Analysis) -> tuple[dict[Place, Cell], dict[tuple[str, int], str]]:
+@cache
+def _analysis(run: str) -> Analysis:
+    return RUNS[run]()
+
+
+@cache
+def _html(run: str) -> str:
+    return render("html", [_analysis(run)])
+
+
+def _page(run: str) -> tuple[dict[Place, Cell], dict[tuple[str, int], str]]:
     """The page's cells, and the ids of its rows."""
     cells, ids = {}, {}
-    for section in lxml.html.fromstring(render("html", [found])).iter("section"):
+    for section in lxml.html.fromstring(_html(run)).iter("section"):
         table = section.find(".//table")
         if table is None or table.get("class") != "wide rows":
             continue
@@ -141,23 +152,28 @@ def _terminal(found: Analysis, titles: dict[str, list[str]]) -> Iterator[tuple[P
     target = io.StringIO()
     render_terminal(found, Console(file=target, width=1000, color_system=None, _environ={}))
     lines = target.getvalue().splitlines()
-    rules = [place for place, line in enumerate(lines) if line and set(line) == {"─"}]
-    for rule in rules:
-        top = next(place for place in range(rule, 0, -1) if not lines[place - 1].strip() or place == rule - 4)
-        top = next(place for place in range(rule - 1, 0, -1) if lines[place] in titles)
-        head = lines[top + 1 : rule]
-        starts = [0, *_starts(head), 1000]
-        names = titles[lines[top]]
-        place, held = -1, []
-        for line in [*lines[rule + 1 :], ""]:
-            new = place + 1 < len(names) and line[: starts[1]].strip() == names[place + 1]
-            if (new or not line.strip()) and held:
-                yield from _terminal_row(lines[top], place, starts, held)
-                held = []
-            if not line.strip():
-                break
-            place += new
-            held.append(line)
+    for top, title in ((place, line) for place, line in enumerate(lines) if line in titles):
+        rule = next((place for place in range(top, len(lines)) if set(lines[place]) == {"─"}), 0)
+        if rule:
+            starts = [0, *_starts(lines[top + 1 : rule]), 1000]
+            for place, held in enumerate(_rows(lines[rule + 1 :], titles[title], starts[1])):
+                yield from _terminal_row(title, place, starts, held)
+
+
+def _rows(lines: list[str], names: list[str], width: int) -> Iterator[list[str]]:
+    """The lines of each row: it begins with its name, and ends where the next begins."""
+    held: list[str] = []
+    wanted = iter(names)
+    name = next(wanted)
+    for line in lines:
+        if line[:width].strip() == name:
+            if held:
+                yield held
+            held, name = [], next(wanted, "\0")
+        elif not line[:width].strip() and not line.strip():
+            break
+        held.append(line)
+    yield held
 
 
 def _starts(head: list[str]) -> list[int]:
@@ -174,8 +190,8 @@ def _terminal_row(title: str, place: int, starts: list[int], lines: list[str]) -
         yield (title, place, column), _printed(unit, [part for part in parts if part])
 
 
-def _titles(found: Analysis) -> dict[str, list[str]]:
-    page = lxml.html.fromstring(render("html", [found]))
+def _titles(run: str) -> dict[str, list[str]]:
+    page = lxml.html.fromstring(_html(run))
     return {
         _words(section.find("h2").text_content()): [
             _words(head.text_content()) for head in section.xpath(".//tbody/tr/th/b")
@@ -187,12 +203,12 @@ def _titles(found: Analysis) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("run", RUNS)
 def test_the_page_the_terminal_and_markdown_print_the_same(run: str) -> None:
-    found = RUNS[run]()
-    page, _ = _page(found)
+    found = _analysis(run)
+    page, _ = _page(run)
     assert page
     strip = {place: _without_unit(cell) for place, cell in page.items()}
     assert {place: _without_unit(cell) for place, cell in _markdown(found).items()} == strip
-    assert {place: _without_unit(cell) for place, cell in _terminal(found, _titles(found))} == strip
+    assert {place: _without_unit(cell) for place, cell in _terminal(found, _titles(run))} == strip
 
 
 def _without_unit(cell: Cell) -> tuple[str, ...]:
@@ -201,8 +217,8 @@ def _without_unit(cell: Cell) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("run", RUNS)
 def test_what_is_printed_is_what_csv_and_json_hold(run: str) -> None:
-    found = RUNS[run]()
-    page, ids = _page(found)
+    found = _analysis(run)
+    page, ids = _page(run)
     exact, seen = _from_csv(found), 0
     rows, heads = {row_id(row): row for row in found.rows}, columns(found)
     for (title, place, column), cell in page.items():
@@ -293,7 +309,7 @@ def _ascii(printed: str) -> str:
 
 @pytest.mark.parametrize("run", RUNS)
 def test_csv_and_json_hold_the_same_to_the_last_digit(run: str) -> None:
-    found = RUNS[run]()
+    found = _analysis(run)
     text, data = _from_json(found), _from_csv(found)
     assert set(text) == set(data)
     for place, numbers in data.items():
