@@ -6,11 +6,13 @@ import csv
 import io
 from dataclasses import replace
 
+import msgspec
 import pandas as pd
 import pytest
 from consumers import READ, read_markdown
 from markdown_it import MarkdownIt
 from runs import HOSTILE, MALICE, build, hostile, troubled
+from tare_bench.model import Sample
 from tare_bench.reports.exports import render
 from tare_bench.reports.exports.csv_text import CELLS, SAMPLES
 from tare_bench.reports.exports.markdown import escaped
@@ -82,7 +84,14 @@ def test_the_samples_are_those_of_the_run() -> None:
 
 @pytest.mark.parametrize("form", ["csv", "csv-cells", "otava"])
 def test_no_field_is_a_formula(form: str) -> None:
-    text = render(form, [analysis(hostile(MALICE["formula"]))])
+    run = hostile(MALICE["formula"])
+    trials = [
+        msgspec.structs.replace(
+            trial, samples=[*trial.samples, Sample(metric=f"{MALICE['formula']}.x", value=1.0, unit="s")]
+        )
+        for trial in run.trials
+    ]
+    text = render(form, [analysis(msgspec.structs.replace(run, trials=trials))])
     fields = [field for row in csv.reader(io.StringIO(text)) for field in row]
     assert any("calc" in field for field in fields)
     assert not [field for field in fields if field.startswith(("=", "@", "+", "\t"))]
