@@ -97,7 +97,7 @@ def write_exports(exports: Sequence[Export], found: Analysis) -> None:
     for each in exports:
         try:
             store.write_report(each.path, render(each.form, [found]), "export")
-            say(f"{each.form}: {each.path}")
+            say(f"exported {each.form}: {each.path}")
         except TareError as error:
             failed.append(error)
     if failed:

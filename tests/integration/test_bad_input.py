@@ -13,6 +13,7 @@ import pytest
 from needs import TARE
 from program import Tare
 from tare_bench import store
+from tare_bench.reports.exports import FORMATS
 
 FAKE = ("run", "-d", "fake", "-w", "boot", "--rounds", "2", "--seed", "1")
 
@@ -305,7 +306,7 @@ def test_trials(refused: Callable[..., str], kept: Path, spoil: Callable[[Path],
 @pytest.mark.parametrize("text", [b"1e308", b"-1e308", b"0", b"-1", b"1e-320", b"9" * 300])
 def test_a_value_that_is_odd_is_shown(tare: Tare, kept: Path, text: bytes) -> None:
     _value(text)(kept / store.TRIALS)
-    for form in ("html", "text", "csv", "json"):
+    for form in FORMATS:
         done = tare("report", "--format", form, "--output", "-")
         assert done.returncode == 0, done.stderr
 

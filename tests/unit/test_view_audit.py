@@ -12,8 +12,8 @@ from rich.console import Console
 from runs import HOSTILE, METRICS, PRIMARY, build
 from tare_bench import store
 from tare_bench.analysis import Analysis, analyse
-from tare_bench.cli.report import summary
 from tare_bench.model import Run
+from tare_bench.reports.exports.json_text import summary
 from tare_bench.reports.html import render_html
 from tare_bench.reports.terminal import render_terminal
 from tare_bench.reports.view import view

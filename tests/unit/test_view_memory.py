@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from runs import HOSTILE
 from sheets import analysed, docker, kvm, run, trial
-from tare_bench.cli.report import summary
+from tare_bench.reports.exports.json_text import summary
 from tare_bench.reports.html import render_html
 from tare_bench.reports.terminal import render_terminal
 from tare_bench.reports.view_memory import memory, mib
