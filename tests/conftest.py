@@ -9,10 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hosts as hosts_
+import hypothesis
 import leftovers
 import needs
 import pytest
 from hosts import Host, Hosts
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy host is no failure
+hypothesis.settings.load_profile("untimed")
 
 HERE = Path(__file__).parent
 NOT_RUN = HERE / "not_run.txt"
