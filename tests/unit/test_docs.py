@@ -11,10 +11,10 @@ from pathlib import Path
 
 import click
 import pytest
+from documents import FENCE, ROOT, blocks, prose
 from tare_bench import Driver, Instance, as_toml, config, planfile, registry
 from tare_bench.cli import COMMANDS, cli
 
-ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 DOCUMENTS = (README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
 
@@ -36,21 +36,16 @@ README_ORDER = (
     r"^## More$",
 )
 
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"!?\[[^]]*\]\(([^)\s]+)\)")
 
 
-def _prose(text: str) -> str:
-    return _FENCE.sub("", text)
-
-
 def _spans(text: str) -> list[str]:
-    return re.findall(r"`([^`\n]+)`", _prose(text))
+    return re.findall(r"`([^`\n]+)`", prose(text))
 
 
 def _command_lines(text: str) -> Iterator[list[str]]:
     """Every call of tare and of the wrapper that a document shows, as words."""
-    fenced = [line for language, body in _FENCE.findall(text) if language == "sh" for line in body.splitlines()]
+    fenced = [line for language, body in FENCE.findall(text) if language == "sh" for line in body.splitlines()]
     for line in (*fenced, *_spans(text)):
         words = shlex.split(line, comments=True) if line.startswith(("tare ", "./noxw")) else []
         if words:
@@ -79,7 +74,7 @@ def _nox_sessions() -> set[str]:
 
 def _anchors(document: Path) -> set[str]:
     """The headings' names, as they are linked to."""
-    heads = re.findall(r"^#+ (.+)$", _prose(document.read_text()), re.MULTILINE)
+    heads = re.findall(r"^#+ (.+)$", prose(document.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
@@ -116,7 +111,7 @@ def test_the_readme_shows_every_command() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_named)
 def test_every_relative_link_leads_somewhere(document: Path) -> None:
-    for link in _LINK.findall(_prose(document.read_text())):
+    for link in _LINK.findall(prose(document.read_text())):
         if re.match(r"[a-z]+:", link):
             continue
         path, _, anchor = link.partition("#")
@@ -168,7 +163,7 @@ def test_the_readme_has_six_lines_of_numbers_and_labels_what_was_emulated() -> N
 
 def test_the_worked_driver_leaves_nothing_of_the_port_out() -> None:
     text = (ROOT / "docs/adding-a-driver.md").read_text()
-    source = next(body for language, body in _FENCE.findall(text) if language == "python")
+    source = blocks(ROOT / "docs/adding-a-driver.md", "python")[0]
     module = types.ModuleType("tare_unshare")
     exec(compile(source, "docs/adding-a-driver.md", "exec", dont_inherit=True), module.__dict__)
     driver, instance = module.UnshareDriver, module.UnshareInstance
@@ -184,7 +179,7 @@ def test_the_plan_file_in_the_readme_is_one_and_shows_every_key(
 ) -> None:
     text = README.read_text()
     path = tmp_path / "plan.toml"
-    path.write_text(next(body for language, body in _FENCE.findall(text) if language == "toml"))
+    path.write_text(blocks(README, "toml")[0])
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(4)))
     plan = config.configure(config.Options(plan=path)).plan
     path.write_text(as_toml.text(plan))
