@@ -42,6 +42,7 @@ CONTENTS = """
 
 docs/report
 docs/sample/index
+docs/engines
 docs/commands
 docs/metrics
 ```
