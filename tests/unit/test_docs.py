@@ -8,6 +8,7 @@ import shlex
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import click
 import pytest
@@ -16,7 +17,13 @@ from tare_bench import Driver, Instance, as_toml, config, planfile, registry
 from tare_bench.cli import COMMANDS, cli
 
 README = ROOT / "README.md"
-DOCUMENTS = (README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))
+WRITTEN = (
+    *DOCUMENTS,
+    *(path for name in ("*.toml", "*.lock", "*.py", "noxw", ".gitignore", ".ci/*") for path in ROOT.glob(name)),
+    *(path for folder in ("bench", "drivers", "reports", "docs", "tests") for path in (ROOT / folder).rglob("*")),
+)
+REGISTRIES = ("pypi", "pythonhosted", "npmjs", "debian", "ubuntu")
 
 README_ORDER = (
     r"^# Tare$",
@@ -110,14 +117,35 @@ def test_the_readme_shows_every_command() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_named)
-def test_every_relative_link_leads_somewhere(document: Path) -> None:
+def test_every_link_leads_somewhere(document: Path) -> None:
     for link in _LINK.findall(prose(document.read_text())):
-        if re.match(r"[a-z]+:", link):
+        parts = urlsplit(link)
+        if parts.scheme:
+            assert parts.scheme == "https", f"{_named(document)}: {link} is not an address that is read safely"
+            assert re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", parts.netloc), f"{_named(document)}: {link} has no host"
             continue
-        path, _, anchor = link.partition("#")
-        target = (document.parent / path).resolve() if path else document
+        target = (document.parent / unquote(parts.path)).resolve() if parts.path else document
         assert target.is_file(), f"{_named(document)}: {link} leads nowhere"
-        assert not anchor or anchor in _anchors(target), f"{_named(document)}: {link} names no heading"
+        assert target.is_relative_to(ROOT), f"{_named(document)}: {link} leads out"
+        there = not parts.fragment or unquote(parts.fragment) in _anchors(target)
+        assert there, f"{_named(document)}: {link} names no heading"
+
+
+def test_every_document_is_linked_to_or_is_a_beginning() -> None:
+    linked = {ROOT / "README.md"}
+    for document in DOCUMENTS:
+        links = _LINK.findall(prose(document.read_text()))
+        linked |= {(document.parent / link.partition("#")[0]).resolve() for link in links}
+    assert not [_named(document) for document in DOCUMENTS if document not in linked]
+
+
+def test_no_file_names_the_host_of_a_package_registry() -> None:
+    """Whoever installs from a mirror of their own would be led away from it."""
+    host = re.compile(rf"\b(?:{'|'.join(REGISTRIES)})\.(?:org|com|net)\b".encode(), re.IGNORECASE)
+    assert host.search(b"https://" + b"pypi" + b".org/simple")
+    there = [path for path in WRITTEN if path.is_file() and path.suffix not in (".png", ".pyc")]
+    assert len(there) > 200
+    assert not [path.relative_to(ROOT) for path in there if host.search(path.read_bytes())]
 
 
 def test_each_command_has_the_options_that_the_readme_gives_to_all() -> None:
