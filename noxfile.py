@@ -25,7 +25,7 @@ ENVIRONMENT = ROOT / ".nox" / "tare"
 STAMP = ENVIRONMENT / "stamp.json"
 LOCK = ROOT / "requirements.lock"
 PACKAGES = ("bench", "drivers", "reports")
-CODE = (*PACKAGES, "tests", "noxfile.py")
+CODE = (*PACKAGES, "tests", "docs", "noxfile.py")
 METADATA = ("pyproject.toml", "README.md", "LICENSE")
 
 CLEANUP = 60.0
@@ -86,6 +86,14 @@ def translations(session: nox.Session) -> None:
     session.run(program("python"), "tests/unit/catalogue.py", external=True)
 
 
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation's site, to site/; or to the folder that follows `--`."""
+    install(session)
+    with session.chdir(session.invoked_from):
+        session.run(program("python"), str(ROOT / "docs" / "build.py"), *session.posargs, external=True)
+
+
 def check_style(session: nox.Session) -> None:
     session.run(program("ruff"), "check", *CODE, external=True)
     session.run(program("ruff"), "format", "--check", *CODE, external=True)
@@ -116,7 +124,7 @@ def install(session: nox.Session) -> None:
     if made.get("dependencies") != wanted["dependencies"]:
         session.log("installing Tare and what it depends on")
         pip(session, "setuptools")
-        pip(session, "--no-build-isolation", f"{copy_sources()}[dev]")
+        pip(session, "--no-build-isolation", f"{copy_sources()}[dev,docs]")
     session.log("installing Tare")
     pip(session, "--no-build-isolation", "--no-deps", "--force-reinstall", str(copy_sources()))
     STAMP.write_text(json.dumps(wanted, indent=1))

@@ -8,15 +8,22 @@ import shlex
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import click
 import pytest
+from documents import FENCE, ROOT, blocks, prose
 from tare_bench import Driver, Instance, as_toml, config, planfile, registry
 from tare_bench.cli import COMMANDS, cli
 
-ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
-DOCUMENTS = (README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))
+WRITTEN = (
+    *DOCUMENTS,
+    *(path for name in ("*.toml", "*.lock", "*.py", "noxw", ".gitignore", ".ci/*") for path in ROOT.glob(name)),
+    *(path for folder in ("bench", "drivers", "reports", "docs", "tests") for path in (ROOT / folder).rglob("*")),
+)
+REGISTRIES = ("pypi", "pythonhosted", "npmjs", "debian", "ubuntu")
 
 README_ORDER = (
     r"^# Tare$",
@@ -36,21 +43,16 @@ README_ORDER = (
     r"^## More$",
 )
 
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"!?\[[^]]*\]\(([^)\s]+)\)")
 
 
-def _prose(text: str) -> str:
-    return _FENCE.sub("", text)
-
-
 def _spans(text: str) -> list[str]:
-    return re.findall(r"`([^`\n]+)`", _prose(text))
+    return re.findall(r"`([^`\n]+)`", prose(text))
 
 
 def _command_lines(text: str) -> Iterator[list[str]]:
     """Every call of tare and of the wrapper that a document shows, as words."""
-    fenced = [line for language, body in _FENCE.findall(text) if language == "sh" for line in body.splitlines()]
+    fenced = [line for language, body in FENCE.findall(text) if language == "sh" for line in body.splitlines()]
     for line in (*fenced, *_spans(text)):
         words = shlex.split(line, comments=True) if line.startswith(("tare ", "./noxw")) else []
         if words:
@@ -79,7 +81,7 @@ def _nox_sessions() -> set[str]:
 
 def _anchors(document: Path) -> set[str]:
     """The headings' names, as they are linked to."""
-    heads = re.findall(r"^#+ (.+)$", _prose(document.read_text()), re.MULTILINE)
+    heads = re.findall(r"^#+ (.+)$", prose(document.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
@@ -115,14 +117,35 @@ def test_the_readme_shows_every_command() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_named)
-def test_every_relative_link_leads_somewhere(document: Path) -> None:
-    for link in _LINK.findall(_prose(document.read_text())):
-        if re.match(r"[a-z]+:", link):
+def test_every_link_leads_somewhere(document: Path) -> None:
+    for link in _LINK.findall(prose(document.read_text())):
+        parts = urlsplit(link)
+        if parts.scheme:
+            assert parts.scheme == "https", f"{_named(document)}: {link} is not an address that is read safely"
+            assert re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", parts.netloc), f"{_named(document)}: {link} has no host"
             continue
-        path, _, anchor = link.partition("#")
-        target = (document.parent / path).resolve() if path else document
+        target = (document.parent / unquote(parts.path)).resolve() if parts.path else document
         assert target.is_file(), f"{_named(document)}: {link} leads nowhere"
-        assert not anchor or anchor in _anchors(target), f"{_named(document)}: {link} names no heading"
+        assert target.is_relative_to(ROOT), f"{_named(document)}: {link} leads out"
+        there = not parts.fragment or unquote(parts.fragment) in _anchors(target)
+        assert there, f"{_named(document)}: {link} names no heading"
+
+
+def test_every_document_is_linked_to_or_is_a_beginning() -> None:
+    linked = {ROOT / "README.md"}
+    for document in DOCUMENTS:
+        links = _LINK.findall(prose(document.read_text()))
+        linked |= {(document.parent / link.partition("#")[0]).resolve() for link in links}
+    assert not [_named(document) for document in DOCUMENTS if document not in linked]
+
+
+def test_no_file_names_the_host_of_a_package_registry() -> None:
+    """Whoever installs from a mirror of their own would be led away from it."""
+    host = re.compile(rf"\b(?:{'|'.join(REGISTRIES)})\.(?:org|com|net)\b".encode(), re.IGNORECASE)
+    assert host.search(b"https://" + b"pypi" + b".org/simple")
+    there = [path for path in WRITTEN if path.is_file() and path.suffix not in (".png", ".pyc")]
+    assert len(there) > 200
+    assert not [path.relative_to(ROOT) for path in there if host.search(path.read_bytes())]
 
 
 def test_each_command_has_the_options_that_the_readme_gives_to_all() -> None:
@@ -168,7 +191,7 @@ def test_the_readme_has_six_lines_of_numbers_and_labels_what_was_emulated() -> N
 
 def test_the_worked_driver_leaves_nothing_of_the_port_out() -> None:
     text = (ROOT / "docs/adding-a-driver.md").read_text()
-    source = next(body for language, body in _FENCE.findall(text) if language == "python")
+    source = blocks(ROOT / "docs/adding-a-driver.md", "python")[0]
     module = types.ModuleType("tare_unshare")
     exec(compile(source, "docs/adding-a-driver.md", "exec", dont_inherit=True), module.__dict__)
     driver, instance = module.UnshareDriver, module.UnshareInstance
@@ -184,7 +207,7 @@ def test_the_plan_file_in_the_readme_is_one_and_shows_every_key(
 ) -> None:
     text = README.read_text()
     path = tmp_path / "plan.toml"
-    path.write_text(next(body for language, body in _FENCE.findall(text) if language == "toml"))
+    path.write_text(blocks(README, "toml")[0])
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(4)))
     plan = config.configure(config.Options(plan=path)).plan
     path.write_text(as_toml.text(plan))

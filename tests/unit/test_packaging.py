@@ -82,5 +82,6 @@ def test_the_lock_pins_every_dependency() -> None:
         for line in (ROOT / "requirements.lock").read_text().splitlines()
         if "==" in line
     }
-    for wanted in PROJECT["project"]["dependencies"]:
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    for wanted in (*PROJECT["project"]["dependencies"], *(each for extra in extras for each in extra)):
         assert wanted.partition(">=")[0].lower() in pinned
