@@ -119,6 +119,13 @@ class Outside:
             os.close(self._namespace)
             self._namespace = -1
 
+    @property
+    def namespace(self) -> int:
+        """A descriptor of the run's namespace. Raises InstanceError where there is none."""
+        if self._namespace < 0:
+            raise InstanceError("The run has no bridge: it was not opened, or is closed.")
+        return self._namespace
+
     def port(self) -> Port:
         """A place for one more instance."""
         return Port(next(self._numbers))
@@ -147,7 +154,7 @@ class Outside:
     def linked(self, port: Port) -> bool:
         """Whether the kernel says that the port is one of the bridge's and has a carrier."""
         try:
-            [seen] = json.loads(_in(self._namespace, ["ip", "-json", "link", "show", "dev", port.device]))
+            [seen] = json.loads(_in(self.namespace, ["ip", "-json", "link", "show", "dev", port.device]))
         except (InstanceError, ValueError):
             return False
         return seen.get("master") == BRIDGE and "LOWER_UP" in seen.get("flags", ())
@@ -156,7 +163,10 @@ class Outside:
     def entered(self) -> Iterator[None]:
         """Have this thread, and what it starts, in the run's namespace meanwhile."""
         with Path(_HERE).open() as back:
-            _set(self._namespace)
+            try:
+                _set(self.namespace)
+            except OSError as error:
+                raise InstanceError("The run's network namespace cannot be entered.", details=str(error)) from error
             try:
                 yield
             finally:
@@ -171,7 +181,7 @@ class Outside:
         work.mkdir(exist_ok=True)
         script = files("tare_bench.guest").joinpath("native.sh").read_text(encoding="ascii")
         view = ["unshare", "-m", "--propagation", "private", "/bin/sh", "-c", script, "tare-load"]
-        namespace = self._namespace if place is None else os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        namespace = self.namespace if place is None else os.open(place, os.O_RDONLY | os.O_CLOEXEC)
         words = [*_enter(namespace), *view, str(self.tree), str(work), "--", *argv]
         try:
             with tool.holding(namespace):
@@ -184,7 +194,7 @@ class Outside:
                 os.close(namespace)
 
     def _ip(self, *lines: str) -> None:
-        _ip(self._namespace, *lines)
+        _ip(self.namespace, *lines)
 
 
 @dataclass(slots=True)

@@ -193,12 +193,12 @@ class KvmInstance(Instance):
         # The embedded driver makes a tap in the namespace of the thread that calls it, and QEMU then lives there, too.
         with self._link.entered():
             self._domain = self._calling("libvirt did not create the guest.", create, self._definition, flags)
-        self._link.adopt()
-        if self._link.path == "user":
-            self._link.published |= {port: self._forwarded(port) for port in network.PORTS}
         self._pid = self._home.pid_of(self._name)
         self._started = processes.start_time(self._pid) if self._pid is not None else None
         self._returned.set()
+        self._link.adopt()
+        if self._link.path == "user":
+            self._link.published |= {port: self._forwarded(port) for port in network.PORTS}
         if domain.port:
             self._channels.append(self._end("wire", domain.port))
         if domain.serial:

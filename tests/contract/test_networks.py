@@ -66,6 +66,7 @@ def test_it_is_up_answers_from_outside_and_leads_nowhere_else(host: Host) -> Non
 
 @ON_A_BRIDGE
 def test_instances_have_addresses_of_their_own_and_one_alone_goes(host: Host) -> None:
+    outside(host)
     with host.booted("bridge") as one:
         with host.booted("bridge") as other:
             assert one.instance is not None
@@ -98,6 +99,21 @@ def test_one_that_does_not_come_up_is_said_with_what_is_there(host: Host, monkey
     with pytest.raises(InstanceError, match="network is not up") as caught, host.booted("bridge"):
         pass
     assert "lo" in caught.value.details
+
+
+@ON_A_BRIDGE
+def test_one_that_cannot_be_attached_leaves_nothing(host: Host) -> None:
+    outside(host).close()
+    with pytest.raises(InstanceError, match="no bridge"), host.booted("bridge") as live:
+        raise AssertionError(live)
+    assert cgroups_and_files(host) == []
+
+
+def cgroups_and_files(host: Host) -> list[str]:
+    """What is left of any instance but the shared one."""
+    names = [f"{host.driver.name[0]}{number:03}" for number in range(200)]
+    shared = host._shared.name if host._shared is not None else ""
+    return [trace for name in names if name != shared for trace in host.traces(name)]
 
 
 @pytest.mark.needs("kvm")

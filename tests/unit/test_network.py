@@ -142,6 +142,17 @@ class TestBridge:
         assert str(before) not in str(caught.value)
         assert here.readlink() == before
 
+    def test_without_a_bridge_it_is_said(self, outside: Outside, alone: int) -> None:
+        outside.close()
+        link = Link(outside, "bridge")
+        for call in (lambda: link.attach(alone), link.adopt, lambda: outside.run(["true"], seconds=5)):
+            with pytest.raises(InstanceError, match="no bridge"):
+                call()
+        with pytest.raises(InstanceError, match="no bridge"), link.entered():
+            raise AssertionError
+        assert link.granted() == {}
+        link.drop()
+
     def test_it_is_made_once_and_closed_twice(self, outside: Outside) -> None:
         first = outside._namespace
         outside.open()
