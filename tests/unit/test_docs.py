@@ -174,6 +174,16 @@ def test_every_module_is_in_the_architecture() -> None:
         assert not missing, f"not in docs/architecture.md: {', '.join(sorted(missing))}"
 
 
+def test_every_part_of_the_contract_is_in_the_page_on_drivers() -> None:
+    named = {span for span in _spans((ROOT / "docs/adding-a-driver.md").read_text()) if span.startswith("test_")}
+    assert named == {path.name for path in (ROOT / "tests/contract").glob("test_*.py")}
+
+
+def test_every_session_is_in_the_page_on_contributing() -> None:
+    shown = {words[2] for words in _command_lines((ROOT / "CONTRIBUTING.md").read_text()) if words[1:2] == ["-s"]}
+    assert shown == _nox_sessions()
+
+
 def test_the_readme_says_what_it_must_in_its_order() -> None:
     text, at = README.read_text(), 0
     for pattern in README_ORDER:
