@@ -36,6 +36,7 @@ ARGUMENTS: Mapping[str, tuple[int, ...]] = {
     "msgget": (-1, 0),  # looks one up and never makes one, as -1 would; likewise below
     "semget": (-1, -1, 0),
     "shmget": (-1, -1, 0),
+    "personality": (0xFFFFFFFF,),  # asks which it is
 }
 """Where six times -1 would do something, or says nothing of the call itself."""
 

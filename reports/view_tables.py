@@ -72,6 +72,7 @@ GROUPS = {
     "weight": N_("Memory and disk"),
     "throughput": N_("Throughput"),
     "isolation": N_("Isolation"),
+    "neighbour": N_("Neighbours that misbehave"),
     "other": N_("Other values"),
 }
 BETTER = {"lower": N_("lower is better"), "higher": N_("higher is better"), "neither": N_("neither is better")}
@@ -291,11 +292,12 @@ def _row(analysis: Analysis, row: Row, common: _Common) -> TableRow:
         planned=_planned(analysis, row) if lead else 0,
         told=common.told,
     )
+    counted = metric.scale == "exact"
     return TableRow(
         id=row_id(row),
         title=_(one_line(metric.title)) if minor else title(metric, row),
         detail=_detail(row),
-        unit=_("as read") if row.metric in WORDS else unit.symbol or _("count"),
+        unit=_("as read") if row.metric in WORDS else unit.symbol or (_("count") if counted else _("times")),
         better=_(BETTER[metric.better]),
         # What was planned with too few blocks to be judged is not called primary.
         primary=primary and all(item.primary for item in compared.values() if item),
