@@ -185,7 +185,7 @@ def begin(misbehaving: str) -> str:
     Whatever belongs to it holds a pipe, so its end is an event, and needs nobody to reap it.
     """
     return (
-        f"rm -rf {_FOLDER} && mkdir {_FOLDER} && cd /work && mkfifo {_FOLDER}/end && {{ "
+        f"rm -rf {_FOLDER}; mkdir {_FOLDER} && mkfifo {_FOLDER}/end && cd /work || exit; {{ "
         f"setsid timeout -s KILL {LAST_SECONDS} /bin/sh -c {shlex.quote(misbehaving)} 9<>{_FOLDER}/end & "
         f"echo $! >{_FOLDER}/pid; wait $!; echo $? >{_FOLDER}/over; }} >/dev/null 2>{_FOLDER}/said & "
         f"until [ -s {_FOLDER}/pid ]; do :; done"

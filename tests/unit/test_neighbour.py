@@ -14,7 +14,8 @@ import pytest
 from tare_bench import config, processes, suites
 from tare_bench.config import Options
 from tare_bench.crowd import Crowd
-from tare_bench.drivers.fake import Behaviour, FakeDriver, Reply
+from tare_bench.driver import Accounts
+from tare_bench.drivers.fake import Behaviour, FakeDriver, FakeInstance, Reply
 from tare_bench.errors import InstanceError
 from tare_bench.headroom import LIGHT, Headroom
 from tare_bench.model import Spec
@@ -71,6 +72,12 @@ def measured(behaviour: Behaviour, kind: str = "cpu", room: Headroom | None = No
         return Neighbour().measure_crowd(crowd(driver, room), {NEIGHBOUR: kind})
     finally:
         assert driver.alive == {}
+
+
+@pytest.fixture(autouse=True)
+def folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated instances say nothing of their files, and what has none is not measured on a disk."""
+    monkeypatch.setattr(FakeInstance, "accounts", lambda self: Accounts())
 
 
 def of(found: Measured) -> dict[str, float]:
