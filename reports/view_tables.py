@@ -16,6 +16,7 @@ from .language import N_, NN_, _, ngettext
 from .view_cells import WORDS, Column, Shown, TableCell, table_cell
 from .view_density import stopped
 from .view_format import identifier, one_line, percent, unit_for
+from .view_isolation import calls
 from .view_labels import COST, group_of, leads, parameter_words, title
 from .view_marks import Axis, difference_axis, ratio_axis
 from .view_reasons import worded
@@ -146,6 +147,7 @@ def _table(analysis: Analysis, group: str, rows: list[Row], drawn: frozenset[str
             *_emulated(compared),
             *brief[len(missing) :],
             *(stopped(analysis) if group == "weight" else ()),
+            *(calls(analysis) if group == "isolation" else ()),
         )
         if rows
         else (),
