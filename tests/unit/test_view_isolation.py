@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
-from runs import Setting, build
+from runs import METRICS, PRIMARY, Setting, build
 from tare_bench.analysis import analyse
 from tare_bench.model import Run
 from tare_bench.reports.view_isolation import calls
@@ -27,7 +27,9 @@ def told(facts: Mapping[str, Mapping[str, str]]) -> Run:
 
 
 def test_each_arm_names_them_all_once_below_the_table() -> None:
-    analysis = analyse(told({"docker": {"syscalls filtered": MANY, "syscalls refused": "acct, syslog"}}))
+    analysis = analyse(
+        told({"docker": {"syscalls filtered": MANY, "syscalls refused": "acct, syslog"}}), METRICS, PRIMARY
+    )
     said = [f"docker: its filter refuses {MANY}.", "docker: for want of a capability the kernel refuses acct, syslog."]
     assert calls(analysis) == said
     notes = {table.id: table.notes for table in tables(analysis)}
@@ -36,6 +38,6 @@ def test_each_arm_names_them_all_once_below_the_table() -> None:
 
 
 def test_why_it_cannot_be_told_is_said() -> None:
-    found = calls(analyse(told({"kvm": {"syscalls unknown": "the host is under a filter itself"}})))
+    found = calls(analyse(told({"kvm": {"syscalls unknown": "the host is under a filter itself"}}), METRICS, PRIMARY))
     assert found == ["kvm: which system calls are filtered cannot be told: the host is under a filter itself."]
-    assert calls(analyse(told({}))) == []
+    assert calls(analyse(told({}), METRICS, PRIMARY)) == []
