@@ -25,14 +25,16 @@ PROBE_RUNS = 150
 """Probes in one phase; there are two alone and two beside the neighbour, and 300 values make a p99 with a bound."""
 ALONE_SECONDS, BESIDE_SECONDS = 4.0, 8.0
 """After which a phase ends, however few probes it had."""
-LAST_SECONDS = 90
+LAST_SECONDS = 120
 """After which the neighbour is ended from inside, whoever is still there to end it."""
 ANSWER_SECONDS = 30.0
+END_SECONDS = 60.0
+"""A guest in which all fork takes its time to answer."""
 SETTLE_SECONDS = 3.0
 
 HOGS = 8
 """Busy loops of the neighbour that takes the CPU."""
-FORKERS = 64
+FORKERS = 32
 """Shells that fork without end: twice as many processes at most, and these shells' own parent."""
 SPARE_PROCESSES = 16
 """Of a limit of processes, what the neighbour's own agent and shells may need."""
@@ -153,7 +155,7 @@ class _Pair:
         """A phase beside the aggressor, which must have gone on to its end."""
         self.aggressor.run(begin(misbehaving), seconds=ANSWER_SECONDS).checked()
         took = self._phase(BESIDE_SECONDS)
-        ended = self.aggressor.run(END, seconds=ANSWER_SECONDS)
+        ended = self.aggressor.run(END, seconds=END_SECONDS)
         if ended.status:
             words = ended.stderr.decode(errors="replace")[-500:]
             raise InstanceError("The neighbour did not misbehave to the end of the phase.", details=words)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import pytest
 from hosts import REAL_ONLY, Host
-from tare_bench import processes, syscalls
+from tare_bench import syscalls
 from tare_bench.crowd import Crowd
 from tare_bench.driver import Kind
 from tare_bench.workloads import neighbour
@@ -50,5 +49,3 @@ def test_a_neighbour_misbehaves_and_nothing_of_it_stays(host: Host, kind: str, m
     assert all(value > 0 for value in values.values())
     assert found.facts["probes"] == "6"
     assert [each for name in ("n0", "n1") for each in host.traces(f"{prefix}{name}")] == []
-    said = [Path(f"/proc/{pid}/cmdline") for pid in processes.all_pids()]
-    assert not [each for each in said if each.exists() and b"/run/tare/neighbour" in each.read_bytes()]

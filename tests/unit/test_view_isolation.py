@@ -41,3 +41,9 @@ def test_why_it_cannot_be_told_is_said() -> None:
     found = calls(analyse(told({"kvm": {"syscalls unknown": "the host is under a filter itself"}}), METRICS, PRIMARY))
     assert found == ["kvm: which system calls are filtered cannot be told: the host is under a filter itself."]
     assert calls(analyse(told({}), METRICS, PRIMARY)) == []
+
+
+def test_only_what_the_trials_of_isolation_say_counts() -> None:
+    run = build(Setting(workloads=("boot", "isolation")))
+    trials = [msgspec.structs.replace(run.trials[0], facts={"syscalls filtered": "mount"})]
+    assert calls(analyse(msgspec.structs.replace(run, trials=trials), METRICS, PRIMARY)) == []
