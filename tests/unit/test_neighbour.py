@@ -131,7 +131,7 @@ def test_each_kind_is_bounded_by_itself() -> None:
     assert f"bs={768 * MIB} " in script("memory", GIB, "unlimited")
     assert f"-lt {FORKERS} " in script("forks", GIB, "unlimited")
     assert f"-lt {FORKERS} " in script("forks", GIB, "100000")
-    assert "-lt 42 " in script("forks", GIB, "100")
+    assert "-lt 22 " in script("forks", GIB, "60")
     assert "-lt 1 " in script("forks", GIB, "10")
 
 
