@@ -16,7 +16,10 @@ from .view_words import ENDED, VerdictMark, verdict_mark
 
 WORDS = {
     "isolation.same_kernel": {1.0: N_("yes"), 0.0: N_("no")},
+    "isolation.same_version": {1.0: N_("yes"), 0.0: N_("no")},
     "isolation.seccomp": {0.0: N_("off"), 1.0: N_("strict"), 2.0: N_("filter")},
+    "isolation.no_new_privs": {1.0: N_("on"), 0.0: N_("off")},
+    "isolation.vmm_seccomp": {0.0: N_("off"), 1.0: N_("strict"), 2.0: N_("filter")},
 }
 """Codes that a reader should not have to know; to be translated where they are used."""
 

@@ -22,7 +22,7 @@ COST_TITLE = "Host CPU for each "
 
 _GROUPS = {
     "boot": "boot", "stop": "boot", "storm": "storm", "memory": "weight", "disk": "weight", "density": "weight",
-    "commit": "weight", "isolation": "isolation",
+    "commit": "weight", "isolation": "isolation", "neighbour": "neighbour",
 }  # fmt: skip
 """Tables by the first word of a metric's name."""
 
@@ -58,6 +58,7 @@ def _size(value: Scalar) -> str:
     return re.sub(r"\.0+(?=\D|$)", "", quantity(float(value), "B")).replace(" ", NBSP)
 
 
+_NEIGHBOURS = {"cpu": N_("CPU"), "memory": N_("memory"), "forks": N_("fork bomb"), "disk": N_("disk")}
 _WORDS: dict[str, Callable[[Scalar], str]] = {
     "operation": lambda value: str(value).upper(),
     "threads": lambda value: _("all vCPUs") if value == "all" else count(int(value), "thread"),
@@ -69,6 +70,7 @@ _WORDS: dict[str, Callable[[Scalar], str]] = {
     "connections": lambda value: count(int(value), "connection"),
     "parallel": lambda value: _("{n}\u00a0at once", n=int(value)),
     "most": lambda value: _("up to {n}", n=int(value)),
+    "neighbour": lambda value: _(_NEIGHBOURS.get(str(value), str(value))),
     "max_instances": lambda value: _("at most\u00a0{n}", n=int(value)),
 }
 """In the order in which they are said."""

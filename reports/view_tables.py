@@ -16,6 +16,7 @@ from .language import N_, NN_, _, ngettext
 from .view_cells import WORDS, Column, Shown, TableCell, table_cell
 from .view_density import stopped
 from .view_format import identifier, one_line, percent, unit_for
+from .view_isolation import calls
 from .view_labels import COST, group_of, leads, parameter_words, title
 from .view_marks import Axis, difference_axis, ratio_axis
 from .view_reasons import worded
@@ -72,6 +73,7 @@ GROUPS = {
     "weight": N_("Memory and disk"),
     "throughput": N_("Throughput"),
     "isolation": N_("Isolation"),
+    "neighbour": N_("Neighbours that misbehave"),
     "other": N_("Other values"),
 }
 BETTER = {"lower": N_("lower is better"), "higher": N_("higher is better"), "neither": N_("neither is better")}
@@ -145,6 +147,7 @@ def _table(analysis: Analysis, group: str, rows: list[Row], drawn: frozenset[str
             *_emulated(compared),
             *brief[len(missing) :],
             *(stopped(analysis) if group == "weight" else ()),
+            *(calls(analysis) if group == "isolation" else ()),
         )
         if rows
         else (),
@@ -291,11 +294,12 @@ def _row(analysis: Analysis, row: Row, common: _Common) -> TableRow:
         planned=_planned(analysis, row) if lead else 0,
         told=common.told,
     )
+    counted = metric.scale == "exact"
     return TableRow(
         id=row_id(row),
         title=_(one_line(metric.title)) if minor else title(metric, row),
         detail=_detail(row),
-        unit=_("as read") if row.metric in WORDS else unit.symbol or _("count"),
+        unit=_("as read") if row.metric in WORDS else unit.symbol or (_("count") if counted else _("times")),
         better=_(BETTER[metric.better]),
         # What was planned with too few blocks to be judged is not called primary.
         primary=primary and all(item.primary for item in compared.values() if item),
