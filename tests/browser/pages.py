@@ -56,6 +56,8 @@ _PAGES: dict[str, Callable[[], str]] = {
     ),
 }
 EVERY = tuple(_PAGES)
+WHOLE = ("demo",)
+"""Those that between them hold every part that a page can have."""
 
 
 @cache
