@@ -12,11 +12,15 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "unit"))
 
 import msgspec
 from audits import audited, hostile_audit, reading
+from nights import night, seen
 from runs import HOSTILE, METRICS, PRIMARY, Setting, build, hostile, hostile_rates, troubled
 from tare_bench import registry, store
+from tare_bench.across import across
 from tare_bench.analysis import analyse
 from tare_bench.model import Run
+from tare_bench.nights import history
 from tare_bench.reports.html import render_html
+from tare_bench.reports.language import language
 
 
 def rendered(run: Run) -> str:
@@ -36,6 +40,33 @@ def demo() -> str:
     return render_html(analyse(run, registry.metrics(planned), registry.primaries(planned)))
 
 
+def _slower(arm: str, metric: str, block: int) -> float:
+    return 1.3 if arm == "native" else 1.0
+
+
+def comparison() -> str:
+    """The page of a run against an earlier one, of a host that has changed since."""
+    new = seen(night(2, _slower, {"kernel": "6.2"}))
+    return render_html(new, across(seen(night(1)), new))
+
+
+def nightly() -> str:
+    """The page of the latest of many runs."""
+    runs = [seen(night(number, host={"kernel": "6.1"})) for number in range(6)]
+    runs += [seen(night(number, _slower, {"kernel": "6.2"})) for number in range(6, 12)]
+    return render_html(runs[-1], None, history(runs))
+
+
+def korean(make: Callable[[], str]) -> Callable[[], str]:
+    """The same page in Korean."""
+
+    def made() -> str:
+        with language("ko"):
+            return make()
+
+    return made
+
+
 _PAGES: dict[str, Callable[[], str]] = {
     "usual": lambda: rendered(build()),
     "demo": demo,
@@ -47,10 +78,13 @@ _PAGES: dict[str, Callable[[], str]] = {
     "hostile throughput": lambda: rendered(hostile_rates()),
     "audited": lambda: rendered(audited(reading(1, "native"), reading(2, "docker"), reading(3, "kvm"))),
     "hostile audit": lambda: rendered(hostile_audit()),
-    "simulated": lambda: rendered(
-        build(Setting(accelerators=dict.fromkeys(("native", "docker", "kvm"), "simulated")))
-    ),
+    "simulated": lambda: rendered(build(Setting(accelerators=dict.fromkeys(("native", "docker", "kvm"), "simulated")))),
     "one driver": lambda: rendered(build(Setting(arms=("docker",), rounds=2))),
+    "comparison": comparison,
+    "history": nightly,
+    "demo in Korean": korean(demo),
+    "comparison in Korean": korean(comparison),
+    "history in Korean": korean(nightly),
     "nothing measured": lambda: rendered(
         build(Setting(outcome=lambda arm, workload, block: ("failed", "nothing works")))
     ),
