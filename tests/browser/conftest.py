@@ -46,6 +46,7 @@ class Visit:
 
 
 Look = Callable[..., Visit]
+Keep = Callable[[str, bytes], Path]
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +107,7 @@ def _asked(visit: Visit, url: str, file: Path) -> None:
 
 
 @pytest.fixture
-def keep(request: pytest.FixtureRequest) -> Callable[[str, bytes], Path]:
+def keep(request: pytest.FixtureRequest) -> Keep:
     """Keeps a picture or a printed page, to be looked at."""
 
     def written(name: str, content: bytes) -> Path:

@@ -90,7 +90,7 @@ _PAGES: dict[str, Callable[[], str]] = {
     ),
 }
 EVERY = tuple(_PAGES)
-WHOLE = ("demo",)
+WHOLE = ("demo", "comparison", "history in Korean")
 """Those that between them hold every part that a page can have."""
 
 
