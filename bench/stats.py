@@ -104,9 +104,11 @@ def estimate(values: Iterable[float], level: float = EXPLORATORY_LEVEL, half_wid
 
 
 def _median_interval(values: Sequence[float], level: float) -> tuple[float, float]:
+    from numpy import asarray
     from scipy.stats.mstats import median_cihs  # heavy, and not needed by what only counts values
 
-    low, high = median_cihs(values, alpha=1 - level)
+    # of a list, numpy's masked arrays would look at each value by itself for a mask
+    low, high = median_cihs(asarray(values), alpha=1 - level)
     # Interpolation may round to just outside of the two values that it lies between.
     return max(float(low), min(values)), min(float(high), max(values))
 

