@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tare_bench.analysis import Analysis
@@ -339,6 +340,11 @@ def _ratio(metric: Metric, item: Comparison, effect: Estimate) -> str:
         if is_speed(metric):
             return _("is equally fast in {metric} within {region}", metric=title, region=percent(metric.region))
         return _("has the same amount in {metric} within {region}", metric=title, region=percent(metric.region))
+    if math.isinf(effect.value):
+        # the median itself is beyond the deadline: there is no ratio to that
+        if metric.name == "boot.ready":
+            return _("does not boot within its deadline")
+        return _("is not done within its deadline in {metric}", metric=title)
     ratio = number(effect.value)
     if metric.name == "boot.ready":
         said = _("takes {ratio} times as long to boot", ratio=ratio)
