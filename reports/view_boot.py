@@ -8,23 +8,23 @@ from tare_bench.analysis import Analysis
 from tare_bench.same_boot import SameBoot, same_boot
 from tare_bench.stats import Estimate
 
-from .language import _
+from .language import N_, _
 from .view_format import measured, one_line
 from .view_tables import columns
 from .view_words import arm_label
 
 _TITLES = (
+    ("call", N_("the engine's own call"), N_("from issuing the start to its return: what a stopwatch around it shows")),
     (
-        "call",
-        "the engine's own call",
-        "from issuing the start to its return: what a stopwatch around it shows",
+        "kernel",
+        N_("kernel to init"),
+        N_("what a guest says of itself; before it lie the engine, the monitor and the firmware"),
     ),
-    ("kernel", "kernel to init", "what a guest says of itself; before it lie the engine, the monitor and the firmware"),
-    ("agent", "request to READY", "boot.ready: the one that this page compares"),
+    ("agent", N_("request to READY"), N_("boot.ready: the one that this page compares")),
     (
         "answer",
-        "request to the first correct answer",
-        "boot.first_command: something inside did what it was asked",
+        N_("request to the first correct answer"),
+        N_("boot.first_command: something inside did what it was asked"),
     ),
 )
 
