@@ -196,7 +196,8 @@ def runs(results: Path) -> list[Path]:
 
 def holds_runs(folder: Path) -> bool:
     """Whether it is a folder of runs, and no run itself."""
-    return not (folder / MANIFEST).is_file() and bool(runs(folder))
+    # where Path's own functions raise for a name that is too long
+    return os.path.isdir(folder) and not (folder / MANIFEST).is_file() and bool(runs(folder))  # noqa: PTH112
 
 
 def find(name: str, results: Path) -> Path:

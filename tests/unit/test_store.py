@@ -205,3 +205,8 @@ def test_an_output_that_is_elsewhere_or_gone_is_left_out(tmp_path: Path, name: s
         writer.append(msgspec.structs.replace(trial, artifacts=[name]), {})
     writer.close()
     assert store.load(writer.folder).printed == {}
+
+
+@pytest.mark.parametrize("name", ["x" * 10_000, "no\0folder", "", "gone"])
+def test_what_is_no_folder_holds_no_runs(name: str) -> None:
+    assert not store.holds_runs(Path(name) if name else Path(__file__))
