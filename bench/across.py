@@ -11,12 +11,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+import msgspec
+
 from . import stats
 from .analysis import Analysis
 from .compare import VERDICTS, Comparison, Row, Verdict
 from .doubts import aa_floor
 from .metrics import Metric
-from .model import Manifest, Record
+from .model import Arm, Manifest, Record
 
 FactKind = Literal["machine", "setting", "volatile"]
 
@@ -80,7 +82,9 @@ def across(base: Analysis, new: Analysis, *, across_hosts: bool = False) -> Acro
     before = {(item.row, item.arm): item for item in base.comparisons}
     after = {(item.row, item.arm): item for item in new.comparisons}
     cells = [
-        _cell(new.metrics[item.row.metric], before[key], item, _floor(base, new, item.row), alike or across_hosts)
+        _cell(new.metrics[item.row.metric], before[key], item, _floor(base, new, item.row), _refusal(base, new, item))
+        if alike or across_hosts
+        else _cell(new.metrics[item.row.metric], before[key], item, 0.0, _UNLIKE)
         for key, item in after.items()
         if key in before
     ]
@@ -100,16 +104,27 @@ _UNLIKE = "the runs were made on machines that are unlike"
 _BASELINES = "the runs have another baseline each"
 
 
+def _refusal(base: Analysis, new: Analysis, item: Comparison) -> str:
+    """Why a cell of two runs is not comparable; empty where it is."""
+    if base.run.manifest.plan.baseline != item.baseline:
+        return _BASELINES
+    for arm in (item.arm, item.baseline):
+        was, now = (run.run.manifest.accelerators.get(arm, "none") for run in (base, new))
+        if was != now:
+            return f"{arm} ran by {was} then and by {now} now"
+    return ""
+
+
 def _floor(base: Analysis, new: Analysis, row: Row) -> float:
     """The largest difference that the same arm twice may have shown in either run, on the differences' scale."""
     return max((aa_floor(item) for item in (*base.aa, *new.aa) if item.row == row), default=0.0)
 
 
-def _cell(metric: Metric, before: Comparison, after: Comparison, floor: float, comparable: bool) -> CellChange:
+def _cell(metric: Metric, before: Comparison, after: Comparison, floor: float, refusal: str) -> CellChange:
     level = min(before.level, after.level)
     verdict, reason, change = _judged(metric, before, after, floor)
-    if not comparable or before.baseline != after.baseline:
-        verdict, reason, change = "", _BASELINES if comparable else _UNLIKE, None
+    if refusal:
+        verdict, reason, change = "", refusal, None
     return CellChange(
         row=after.row,
         arm=after.arm,
@@ -187,8 +202,17 @@ def fact_changes(before: Manifest, after: Manifest) -> list[FactChange]:
     for arm in dict.fromkeys([*before.accelerators, *after.accelerators]):
         old, new = before.accelerators.get(arm, ""), after.accelerators.get(arm, "")
         found += _changes(arm, {"accelerator": old}, {"accelerator": new})
+    one, two = ({arm.name: arm for arm in manifest.plan.arms} for manifest in (before, after))
+    for name in (name for name in one if name in two):
+        found += _changes(name, _given(one[name]), _given(two[name]))
     order: tuple[FactKind, ...] = ("machine", "setting", "volatile")
     return sorted(found, key=lambda change: order.index(change.kind))
+
+
+def _given(arm: Arm) -> dict[str, str]:
+    """What an arm is by the plan; the image is told apart from it."""
+    spec = {name: str(value) for name, value in msgspec.structs.asdict(arm.spec).items() if name != "rootfs"}
+    return {"driver": arm.driver, **spec, **arm.options}
 
 
 def _image(manifest: Manifest) -> dict[str, str]:

@@ -100,24 +100,12 @@ def history(runs: Sequence[Analysis], acknowledged: Sequence[Acknowledged] = ())
     if not runs:
         raise ValueError("a history needs a run")
     nights = [_night(run, before) for before, run in zip([None, *runs[:-1]], runs, strict=True)]
-    points: dict[tuple[Row, str], list[Point]] = {}
-    latest: dict[tuple[Row, str], tuple[Analysis, Comparison]] = {}
+    found: dict[tuple[Row, str], list[tuple[int, Analysis, Comparison]]] = {}
     for place, run in enumerate(runs):
         for item in run.comparisons:
-            points.setdefault((item.row, item.arm), []).append(_point(place, item))
-            latest[item.row, item.arm] = run, item
-    series = [
-        Series(
-            row=row,
-            arm=arm,
-            scale=item.scale,
-            primary=item.primary,
-            accelerator=run.run.manifest.accelerators.get(arm, "none"),
-            points=points[row, arm],
-        )
-        for (row, arm), (run, item) in latest.items()
-        if item.scale != "exact" and any(point.effect is not None for point in points[row, arm])
-    ]
+            found.setdefault((item.row, item.arm), []).append((place, run, item))
+    every = [_series(seen) for seen in found.values()]
+    series = [each for each in every if each.scale != "exact" and any(point.effect for point in each.points)]
     metrics = {name: metric for run in runs for name, metric in run.metrics.items()}
     places = {night.run: place for place, night in enumerate(nights)}
     known = [(places[each.run], each) for each in acknowledged if each.run in places]
@@ -161,7 +149,30 @@ def _acknowledged(series: Series, night: int, known: Sequence[tuple[int, Acknowl
     )
 
 
-def _point(night: int, item: Comparison) -> Point:
+def _series(seen: Sequence[tuple[int, Analysis, Comparison]]) -> Series:
+    """One cell's nights. A night with another baseline or accelerator than the latest is a gap: its ratio is another
+    quantity, and would look like a change."""
+    _, last, item = seen[-1]
+    alike = _quantity(last, item)
+    return Series(
+        row=item.row,
+        arm=item.arm,
+        scale=item.scale,
+        primary=item.primary,
+        accelerator=last.run.manifest.accelerators.get(item.arm, "none"),
+        points=[_point(night, each, alike=_quantity(run, each) == alike) for night, run, each in seen],
+    )
+
+
+def _quantity(run: Analysis, item: Comparison) -> tuple[str, ...]:
+    """What a ratio is one of: the baseline, and by what both arms ran."""
+    accelerators = run.run.manifest.accelerators
+    return item.baseline, *(accelerators.get(arm, "none") for arm in (item.arm, item.baseline))
+
+
+def _point(night: int, item: Comparison, *, alike: bool) -> Point:
+    if not alike:
+        return Point(night=night, effect=None, verdict="", reason="another baseline or accelerator than the latest")
     emulated = item.verdict == "not compared: emulated"
     return Point(night=night, effect=None if emulated else item.effect, verdict=item.verdict, reason=item.reason)
 

@@ -173,6 +173,10 @@ def across_words(analysis: Analysis, found: Across) -> list[str]:
         return [
             _("Run {base} was made on another machine ({facts}): the two are not compared.", base=base, facts=machine)
         ]
+    now = analysis.run.manifest.plan.baseline
+    if found.base_baseline != now:
+        names = {"then": one_line(found.base_baseline), "now": one_line(now)}
+        return [_("Run {base} has another baseline ({then}, now {now}): the two are not compared.", base=base, **names)]
     primary = [cell for cell in found.cells if cell.primary]
     losses = [cell for cell in primary if cell.verdict == "slower/larger"]
     gains = [cell for cell in primary if cell.verdict == "faster/smaller"]
@@ -193,6 +197,8 @@ def across_words(analysis: Analysis, found: Across) -> list[str]:
         )
     if lost := counts.get("not enough data", 0):
         said.append(ngettext("{n} cell without enough data.", "{n} cells without enough data.", lost))
+    if refused := counts.get("", 0):
+        said.append(ngettext("{n} cell that is not comparable.", "{n} cells that are not comparable.", refused))
     if not found.alike:
         said.append(_("The machines are unlike: such percentages say little."))
     return said

@@ -97,19 +97,24 @@ def history_view(found: History) -> HistoryView:
     """The primary cells first."""
     shown = [series for series in found.series if series.primary or series.steps]
     ordered = sorted(shown, key=lambda series: (not series.steps, not series.primary))
-    quiet = len(found.series) - len(shown)
-    one, many = (
-        "{n} exploratory cell without a change is left out.",
-        "{n} exploratory cells without a change are left out.",
-    )
     return HistoryView(
         lede=_lede(found),
         series=tuple(_series(found, series, place < MAX_STRIPS) for place, series in enumerate(ordered)),
-        left_out=ngettext(one, many, quiet) if quiet else "",
+        left_out=_left_out(len(found.series) - len(shown)),
         nights=tuple(
             (one_line(night.started_at), one_line(night.run), _went(night), tuple(map(fact_row, night.facts)))
             for night in found.nights
         ),
+    )
+
+
+def _left_out(quiet: int) -> str:
+    if not quiet:
+        return ""
+    return ngettext(
+        "{n} exploratory cell without a change is left out.",
+        "{n} exploratory cells without a change are left out.",
+        quiet,
     )
 
 
@@ -244,8 +249,13 @@ def history_words(found: History) -> list[str]:
     steps = [(series, step) for series in found.series for step in series.steps if series.primary]
     open_steps = [(series, step) for series, step in steps if not step.acknowledged]
     if not open_steps:
-        one, many = "{n} run, no change that was not acknowledged.", "{n} runs, no change that was not acknowledged."
-        return [ngettext(one, many, len(found.nights))]
+        return [
+            ngettext(
+                "{n} run, no change that was not acknowledged.",
+                "{n} runs, no change that was not acknowledged.",
+                len(found.nights),
+            )
+        ]
     each = [
         _("{title}, {arm}: {kind} of {size} at run {run}").format(
             title=title(found.metrics[series.row.metric], series.row),

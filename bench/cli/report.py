@@ -62,6 +62,8 @@ def report(
     form = "json" if as_json else form
     if base is not None and form != "html":
         raise UsageError("--base is for the page: other formats have one run each.", hint="Leave --format out.")
+    if across_hosts and base is None:
+        raise UsageError("--across-hosts says how to compare with --base, and there is none.", hint="--base RUN")
     joined = FORMATS[form].joined
     if output is not None and len(runs) > 1 and not joined:
         raise UsageError(f"--output is one file, and these are {len(runs)} runs.", hint="Render them one by one.")
@@ -72,6 +74,8 @@ def report(
             return 0
         for name in names:
             if form == "html" and store.holds_runs(Path(name)):
+                if base is not None:
+                    raise UsageError(f"{name} is a folder of runs: --base is held against one.", hint="Name the run.")
                 _over_time(Path(name), output, open_page=open_page)
                 continue
             folder = store.find(name, results)

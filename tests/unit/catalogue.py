@@ -88,7 +88,7 @@ def core_texts() -> Iterator[tuple[str, str]]:
             yield f"bench/{name}", text
 
 
-_PROSE = re.compile(r"^(?!engine\.|inside\.).*[a-zA-Z]{2} [a-zA-Z]|^[A-Z][a-z]")
+_PROSE = re.compile(r"^(?!engine\.|inside\.).*[a-zA-Z]{2} [a-zA-Z]|^[A-Z][a-z]|^[A-Z]+s\b")
 
 
 def prose(source: str) -> Iterator[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import msgspec
 import pytest
-from nights import night, seen
+from nights import USUAL, night, seen
 from tare_bench.across import Across, CellChange, across, fact_changes
-from tare_bench.analysis import Analysis
 from tare_bench.compare import Row
+from tare_bench.reports.view_across import across_words
 from tare_bench.stats import Estimate
 
 
@@ -161,11 +162,15 @@ def test_the_same_arm_twice_vetoes_a_change_that_is_no_larger() -> None:
 
 
 def test_another_baseline_is_not_held_against() -> None:
-    def moved(found: Analysis) -> Analysis:
-        items = [msgspec.structs.replace(item, baseline="native") for item in found.comparisons]
-        return msgspec.structs.replace(found, comparisons=items)
-
-    found = across(seen(night(1)), moved(seen(night(2))))
+    run = night(2)
+    plan = msgspec.structs.replace(run.manifest.plan, baseline="native")
+    manifest = msgspec.structs.replace(run.manifest, plan=plan)
+    new = seen(msgspec.structs.replace(run, manifest=manifest))
+    found = across(seen(night(1)), new)
+    assert [cell.arm for cell in found.cells if cell.primary]
+    assert across_words(new, found) == [
+        "Run 20261102-030000-aa01 has another baseline (docker, now native): the two are not compared."
+    ]
     assert all(cell.change is None and "another baseline" in cell.reason for cell in found.cells)
 
 
@@ -180,3 +185,28 @@ def test_a_cell_that_failed_in_one_run_says_in_which() -> None:
     ]
     cell = _cell(across(base, msgspec.structs.replace(new, comparisons=broken)), "boot.ready", "native")
     assert (cell.verdict, cell.reason) == ("not enough data", "in the later run: 3 pairs")
+
+
+def test_an_emulated_guest_is_not_held_against_an_accelerated_one() -> None:
+    """What emulation costs would pass for a loss of the technology's."""
+    base = seen(night(1, setting=replace(USUAL, accelerators={"kvm": "kvm"})))
+    found = across(base, seen(night(2)))
+    cell = _cell(found, "boot.ready", "kvm")
+    assert (cell.verdict, cell.change, cell.reason) == ("", None, "kvm ran by kvm then and by tcg now")
+    assert _cell(found, "boot.ready", "native").change is not None
+
+
+def test_an_arm_that_was_given_something_else_is_told() -> None:
+    run = night(2)
+    arms = [
+        msgspec.structs.replace(arm, spec=msgspec.structs.replace(arm.spec, vcpus=2), options={"runtime": "crun"})
+        if arm.name == "docker"
+        else arm
+        for arm in run.manifest.plan.arms
+    ]
+    plan = msgspec.structs.replace(run.manifest.plan, arms=arms)
+    found = fact_changes(night(1).manifest, msgspec.structs.replace(run.manifest, plan=plan))
+    assert [(each.subject, each.name, each.before, each.after) for each in found] == [
+        ("docker", "vcpus", "1", "2"),
+        ("docker", "runtime", "", "crun"),
+    ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import msgspec
 import pytest
-from nights import night, seen
+from nights import USUAL, night, seen
 from tare_bench import acknowledged
 from tare_bench.errors import UsageError
 from tare_bench.nights import Acknowledged, History, Series, history
@@ -105,3 +106,17 @@ def test_the_file_of_acknowledged_changes_is_read_and_a_wrong_one_is_told(tmp_pa
     path.write_text("[[change")
     with pytest.raises(UsageError):
         acknowledged.read(tmp_path)
+
+
+def test_a_night_with_another_accelerator_or_baseline_is_a_gap_and_no_change() -> None:
+    real = replace(USUAL, accelerators={"kvm": "kvm"})
+    runs = [seen(night(number, setting=real)) for number in range(8)] + [seen(night(number)) for number in range(8, 14)]
+    series = _series(history(runs), "boot.ready", "kvm")
+    assert [point.effect is None for point in series.points] == [True] * 8 + [False] * 6
+    assert series.points[0].reason == "another baseline or accelerator than the latest"
+    assert series.steps == []
+    moved = night(3)
+    plan = msgspec.structs.replace(moved.manifest.plan, baseline="native")
+    moved = msgspec.structs.replace(moved, manifest=msgspec.structs.replace(moved.manifest, plan=plan))
+    kvm = _series(history([seen(moved), seen(night(4))]), "boot.ready", "kvm")
+    assert [point.effect is None for point in kvm.points] == [True, False]

@@ -94,3 +94,9 @@ def test_a_run_that_cannot_be_read_costs_no_other(tmp_path: Path) -> None:
 def test_other_formats_have_no_base(tmp_path: Path) -> None:
     folder = kept(tmp_path, night(1, setting=SHORT))
     assert isinstance(asked(folder, "--base", folder, "--format", "csv").exception, TareError)
+
+
+def test_a_base_is_for_one_run_and_across_hosts_for_a_base(tmp_path: Path) -> None:
+    folder = kept(tmp_path / "runs", night(1, setting=SHORT))
+    assert isinstance(asked(tmp_path / "runs", "--base", folder).exception, TareError)
+    assert isinstance(asked(folder, "--across-hosts").exception, TareError)
